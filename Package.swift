@@ -1,0 +1,68 @@
+// swift-tools-version: 6.2
+// Kairos: ZFS snapshots at the right time.
+
+import PackageDescription
+
+/// Every module of ours: Swift 6 mode, `any` spelled out, and no warning let through.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
+
+func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+/// Tests of the module NAME live in `Tests/NAME`.
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name + "Tests", dependencies: dependencies, path: "Tests/" + name, swiftSettings: strict)
+}
+
+let package = Package(
+    name: "kairos",
+    products: [.executable(name: "kairos", targets: ["kairos"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.5.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.2.0"),
+        // Without its default trait it would pull in Foundation: 44 MB in a static executable.
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.0", traits: []),
+    ],
+    targets: [
+        // libbpf is linked statically, so that the loader is the one that was tested; libelf and zlib are on every
+        // system that has libbpf-dev, and newer static libelfs want libraries that older ones do not know.
+        .target(
+            name: "CLibbpf",
+            linkerSettings: [.linkedLibrary(":libbpf.a"), .linkedLibrary("elf"), .linkedLibrary("z")]
+        ),
+        .target(name: "CLinux"),
+        // `make` compiles bpf/ into Sources/CBPFObjects/objects; #embed (C23) puts the bytes into the executable.
+        .target(name: "CBPFObjects", cSettings: [.headerSearchPath("../../bpf")]),
+
+        module("BPF", ["CLibbpf", systemPackage]),
+        module("Policy", []),
+        module("Datasets", ["CLinux", "Policy", subprocess, systemPackage, logging]),
+        module("Tracing", ["BPF", "CBPFObjects", "CLinux", "Datasets", systemPackage, logging]),
+        module("Snapshots", ["Datasets", "Policy", systemPackage, logging]),
+        module("Daemon", ["Tracing", "Snapshots", "Datasets", "Policy", "CLinux", collections, systemPackage, logging]),
+        module("Scratch", ["Datasets", "CLinux", subprocess, systemPackage]),
+        module("Commands", ["Daemon", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", argumentParser, logging]),
+        .executableTarget(name: "kairos", dependencies: ["Commands"], swiftSettings: strict),
+
+        tests("Policy", ["Policy"]),
+        tests("Datasets", ["Datasets", "Policy"]),
+        tests("Snapshots", ["Snapshots", "Datasets"]),
+        tests("Tracing", ["Tracing", "BPF"]),
+        tests("Integration", ["Scratch", "Datasets", "Tracing", "CLinux", "kairos", subprocess, systemPackage]),
+    ],
+    cLanguageStandard: .gnu2x
+)

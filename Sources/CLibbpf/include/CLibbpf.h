@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* libbpf, and what Swift cannot call of it: variadic callbacks, macros, and loads with a memory order. */
+#ifndef KAIROS_CLIBBPF_H
+#define KAIROS_CLIBBPF_H
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Collect libbpf's own messages of this thread instead of printing them. Idempotent. */
+void kairos_libbpf_capture(void);
+/* What was collected since the last clear; valid until the next libbpf call of this thread. Never NULL. */
+const char *kairos_libbpf_log(void);
+void kairos_libbpf_log_clear(void);
+
+/*
+ * Where the initial value of a global variable lies before its object is loaded, by the object's own BTF. NULL when
+ * there is no variable of that name and size in the section (".rodata", ".data", ".bss").
+ */
+void *kairos_bpf_global(struct bpf_object *object, const char *section, const char *name, size_t size);
+
+/* How often the kernel skipped a program because it ran on that CPU already; since Linux 5.12. -errno on failure. */
+int64_t kairos_bpf_recursion_misses(int program_fd);
+
+/* A shared, writable mapping of a descriptor from its start. NULL with errno on failure. */
+void *kairos_map_shared(int fd, size_t size);
+void kairos_unmap(void *address, size_t size);
+long kairos_page_size(void);
+int kairos_errno(void);
+
+static inline uint64_t kairos_load64(const void *p)
+{
+	return __atomic_load_n((const uint64_t *)p, __ATOMIC_ACQUIRE);
+}
+
+static inline uint32_t kairos_load32(const void *p)
+{
+	return __atomic_load_n((const uint32_t *)p, __ATOMIC_ACQUIRE);
+}
+
+/* Sequentially consistent: what the caller does next (a snapshot) must not overtake it. */
+static inline void kairos_store64(void *p, uint64_t v)
+{
+	__atomic_store_n((uint64_t *)p, v, __ATOMIC_SEQ_CST);
+}
+
+static inline void kairos_store32(void *p, uint32_t v)
+{
+	__atomic_store_n((uint32_t *)p, v, __ATOMIC_SEQ_CST);
+}
+
+#endif

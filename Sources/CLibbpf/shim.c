@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "CLibbpf.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* A verifier log can be megabytes; its end holds the reason. Keep the first part of the first message and the last part. */
+static _Thread_local char collected[64 * 1024];
+static _Thread_local size_t used;
+
+static int collect(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	int n;
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	if (used > sizeof(collected) / 2) {
+		size_t keep = sizeof(collected) / 4;
+
+		memmove(collected, collected + used - keep, keep);
+		used = keep;
+	}
+	n = vsnprintf(collected + used, sizeof(collected) - used, format, arguments);
+	if (n > 0)
+		used += (size_t)n < sizeof(collected) - used ? (size_t)n : sizeof(collected) - used - 1;
+	return 0;
+}
+
+void kairos_libbpf_capture(void)
+{
+	libbpf_set_print(collect);
+}
+
+const char *kairos_libbpf_log(void)
+{
+	collected[used] = 0;
+	return collected;
+}
+
+void kairos_libbpf_log_clear(void)
+{
+	used = 0;
+	collected[0] = 0;
+}
+
+void *kairos_bpf_global(struct bpf_object *object, const char *section, const char *name, size_t size)
+{
+	const struct btf *btf = bpf_object__btf(object);
+	const struct btf_var_secinfo *info;
+	const struct btf_type *datasec;
+	struct bpf_map *map;
+	size_t length = 0;
+	char *data;
+	int id, i;
+
+	if (!btf)
+		return NULL;
+	id = btf__find_by_name_kind(btf, section, BTF_KIND_DATASEC);
+	if (id < 0)
+		return NULL;
+	datasec = btf__type_by_id(btf, id);
+	bpf_object__for_each_map(map, object) {
+		const char *dot = strrchr(bpf_map__name(map), '.');
+
+		if (bpf_map__is_internal(map) && dot && !strcmp(dot, section))
+			break;
+	}
+	if (!map)
+		return NULL;
+	data = (char *)bpf_map__initial_value(map, &length); /* const before libbpf 1.4 */
+	if (!data)
+		return NULL;
+	info = btf_var_secinfos(datasec);
+	for (i = 0; i < btf_vlen(datasec); i++, info++) {
+		const struct btf_type *var = btf__type_by_id(btf, info->type);
+		const char *called = btf__name_by_offset(btf, var->name_off);
+
+		if (called && !strcmp(called, name))
+			return info->size == size && info->offset + size <= length ? data + info->offset : NULL;
+	}
+	return NULL;
+}
+
+int64_t kairos_bpf_recursion_misses(int program_fd)
+{
+	struct bpf_prog_info info = {};
+	__u32 length = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(program_fd, &info, &length))
+		return -errno;
+	return (int64_t)info.recursion_misses;
+}
+
+void *kairos_map_shared(int fd, size_t size)
+{
+	void *address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return address == MAP_FAILED ? NULL : address;
+}
+
+void kairos_unmap(void *address, size_t size)
+{
+	munmap(address, size);
+}
+
+long kairos_page_size(void)
+{
+	return sysconf(_SC_PAGESIZE);
+}
+
+int kairos_errno(void)
+{
+	return errno;
+}

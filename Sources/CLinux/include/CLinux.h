@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* System calls that Swift's Glibc module leaves out, or that are variadic in C. All return -1 with errno on failure. */
+#ifndef KAIROS_CLINUX_H
+#define KAIROS_CLINUX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+int kairos_epoll_create(void);
+/* Watch for input, or with `priority` for POLLPRI (what mountinfo reports a change with). `token` comes back. */
+int kairos_epoll_add(int epoll, int fd, bool priority, uint64_t token);
+/* Wait without limit; fills `tokens`, returns how many. EINTR is retried. */
+int kairos_epoll_wait(int epoll, uint64_t *tokens, int capacity);
+
+int kairos_eventfd(void);
+int kairos_eventfd_signal(int fd);
+void kairos_eventfd_clear(int fd);
+
+/* CLOCK_MONOTONIC timer. */
+int kairos_timerfd(void);
+/* One shot at an absolute time in nanoseconds; 0 disarms it. A time that has passed fires at once. */
+int kairos_timerfd_set(int fd, uint64_t deadline_ns);
+void kairos_timerfd_clear(int fd);
+
+/* Blocks the signals in the calling thread (and threads it makes later) and returns a descriptor that reports them. */
+int kairos_signalfd(const int *signals, size_t count);
+/* The next signal, or 0 when none waits. */
+int kairos_signalfd_next(int fd);
+void kairos_signals_unblock(const int *signals, size_t count);
+
+uint64_t kairos_monotonic_ns(void);
+/* CLOCK_REALTIME: seconds, and nanoseconds of the second. */
+void kairos_wall_clock(int64_t *seconds, int64_t *nanoseconds);
+
+/* openat2(2). */
+int kairos_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve);
+extern const uint64_t kairos_resolve_in_root;
+extern const uint64_t kairos_resolve_no_magiclinks;
+/* O_PATH | O_CLOEXEC | O_NONBLOCK, with O_DIRECTORY. */
+extern const uint64_t kairos_open_path_directory;
+extern const uint64_t kairos_open_path;
+/* For writing back mapped pages: O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOATIME. */
+extern const uint64_t kairos_open_for_flush;
+
+/* sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE): starts writing back the dirty pages of a file. */
+int kairos_start_writeback(int fd);
+int kairos_syncfs(int fd);
+
+/* A lock on a file for as long as the descriptor lives (flock LOCK_EX | LOCK_NB): -1 with EWOULDBLOCK if it is taken. */
+int kairos_lock(int fd);
+
+/* The columns of a terminal, 0 if it is none. */
+int kairos_terminal_columns(int fd);
+
+/* mount(2) of a pseudo file system such as tracefs or bpf. */
+int kairos_mount(const char *type, const char *target);
+
+/* A system call by number, for tests that must make exactly this one. */
+long kairos_syscall(long number, long a, long b, long c, long d, long e, long f);
+
+int kairos_errno_value(void);
+
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#define _GNU_SOURCE
+#include "CLinux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+const uint64_t kairos_resolve_in_root = RESOLVE_IN_ROOT;
+const uint64_t kairos_resolve_no_magiclinks = RESOLVE_NO_MAGICLINKS;
+const uint64_t kairos_open_path_directory = O_PATH | O_CLOEXEC | O_DIRECTORY;
+const uint64_t kairos_open_path = O_PATH | O_CLOEXEC;
+const uint64_t kairos_open_for_flush = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOATIME;
+
+int kairos_epoll_create(void)
+{
+	return epoll_create1(EPOLL_CLOEXEC);
+}
+
+int kairos_epoll_add(int epoll, int fd, bool priority, uint64_t token)
+{
+	struct epoll_event event = {.events = priority ? EPOLLPRI : EPOLLIN, .data.u64 = token};
+
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+int kairos_epoll_wait(int epoll, uint64_t *tokens, int capacity)
+{
+	struct epoll_event events[16];
+	int i, n;
+
+	if (capacity > 16)
+		capacity = 16;
+	do
+		n = epoll_wait(epoll, events, capacity, -1);
+	while (n < 0 && errno == EINTR);
+	for (i = 0; i < n; i++)
+		tokens[i] = events[i].data.u64;
+	return n;
+}
+
+int kairos_eventfd(void)
+{
+	return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+int kairos_eventfd_signal(int fd)
+{
+	uint64_t one = 1;
+
+	/* EAGAIN: the counter is full, so the reader is woken anyway. */
+	return write(fd, &one, sizeof(one)) == sizeof(one) || errno == EAGAIN ? 0 : -1;
+}
+
+void kairos_eventfd_clear(int fd)
+{
+	uint64_t count;
+
+	(void)!read(fd, &count, sizeof(count));
+}
+
+int kairos_timerfd(void)
+{
+	return timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+}
+
+int kairos_timerfd_set(int fd, uint64_t deadline_ns)
+{
+	struct itimerspec spec = {
+	    .it_value = {.tv_sec = deadline_ns / 1000000000, .tv_nsec = deadline_ns % 1000000000},
+	};
+
+	return timerfd_settime(fd, TFD_TIMER_ABSTIME, &spec, NULL);
+}
+
+void kairos_timerfd_clear(int fd)
+{
+	kairos_eventfd_clear(fd);
+}
+
+static void signal_set(sigset_t *set, const int *signals, size_t count)
+{
+	size_t i;
+
+	sigemptyset(set);
+	for (i = 0; i < count; i++)
+		sigaddset(set, signals[i]);
+}
+
+int kairos_signalfd(const int *signals, size_t count)
+{
+	sigset_t set;
+
+	signal_set(&set, signals, count);
+	errno = pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (errno)
+		return -1;
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int kairos_signalfd_next(int fd)
+{
+	struct signalfd_siginfo info;
+
+	return read(fd, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
+}
+
+void kairos_signals_unblock(const int *signals, size_t count)
+{
+	sigset_t set;
+
+	signal_set(&set, signals, count);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+uint64_t kairos_monotonic_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+void kairos_wall_clock(int64_t *seconds, int64_t *nanoseconds)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	*seconds = t.tv_sec;
+	*nanoseconds = t.tv_nsec;
+}
+
+int kairos_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve)
+{
+	struct open_how how = {.flags = flags, .resolve = resolve};
+
+	return (int)syscall(SYS_openat2, directory, path, &how, sizeof(how));
+}
+
+int kairos_start_writeback(int fd)
+{
+	return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+int kairos_syncfs(int fd)
+{
+	return syncfs(fd);
+}
+
+int kairos_lock(int fd)
+{
+	return flock(fd, LOCK_EX | LOCK_NB);
+}
+
+int kairos_terminal_columns(int fd)
+{
+	struct winsize size;
+
+	if (!isatty(fd))
+		return 0;
+	if (ioctl(fd, TIOCGWINSZ, &size) || !size.ws_col)
+		return 80;
+	return size.ws_col;
+}
+
+int kairos_mount(const char *type, const char *target)
+{
+	return mount(type, target, type, MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+}
+
+long kairos_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+	return syscall(number, a, b, c, d, e, f);
+}
+
+int kairos_errno_value(void)
+{
+	return errno;
+}

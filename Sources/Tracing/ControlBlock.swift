@@ -1,0 +1,58 @@
+import BPF
+import CBPFObjects
+
+/// What the programs counted since they were loaded.
+public struct ProbeCounters: Hashable, Sendable {
+    /// Records that went into the ring.
+    public var sent: UInt64 = 0
+    /// Records of known datasets that found the ring full: detail lost, no change.
+    public var lost: UInt64 = 0
+    /// Candidates that found the ring full, or notes of zfs commands: what they would have said must be checked.
+    public var candidatesLost: UInt64 = 0
+    public var zfsCommandsLost: UInt64 = 0
+    /// Paths cut short.
+    public var truncated: UInt64 = 0
+    /// Strings of processes that could not be read.
+    public var faults: UInt64 = 0
+    /// Descriptors that another thread had closed before their call was looked at.
+    public var unmatched: UInt64 = 0
+    /// Runs that the kernel left out, since the program ran on that CPU already.
+    public var missedRuns: UInt64 = 0
+}
+
+/// `struct kairos_control`.
+struct ControlBlock: ~Copyable, Sendable {
+    private let memory: MappedArray
+
+    init(_ memory: consuming MappedArray) { self.memory = memory }
+
+    var ready: Bool {
+        get { memory.load32(at: offset(\.ready)) != 0 }
+        nonmutating set { memory.store32(newValue ? 1 : 0, at: offset(\.ready)) }
+    }
+
+    var cookie: Int32 {
+        get { Int32(bitPattern: memory.load32(at: offset(\.cookie))) }
+        nonmutating set { memory.store32(UInt32(bitPattern: newValue), at: offset(\.cookie)) }
+    }
+
+    var fired: UInt32 { memory.load32(at: offset(\.fired)) }
+
+    var candidatePending: Bool {
+        get { memory.load32(at: offset(\.candidate_pending)) != 0 }
+        nonmutating set { memory.store32(newValue ? 1 : 0, at: offset(\.candidate_pending)) }
+    }
+
+    var counters: ProbeCounters {
+        ProbeCounters(
+            sent: memory.load64(at: offset(\.sent)), lost: memory.load64(at: offset(\.lost)),
+            candidatesLost: memory.load64(at: offset(\.candidates_lost)),
+            zfsCommandsLost: memory.load64(at: offset(\.zfs_lost)), truncated: memory.load64(at: offset(\.truncated)),
+            faults: memory.load64(at: offset(\.faults)), unmatched: memory.load64(at: offset(\.unmatched)))
+    }
+
+    private func offset(_ field: PartialKeyPath<kairos_control>) -> Int {
+        guard let offset = MemoryLayout<kairos_control>.offset(of: field) else { preconditionFailure("not stored") }
+        return offset
+    }
+}

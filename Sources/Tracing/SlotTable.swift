@@ -1,0 +1,115 @@
+import BPF
+import CBPFObjects
+import Datasets
+
+/// What a slot says of its dataset at one moment. Times are CLOCK_MONOTONIC nanoseconds.
+public struct SlotReading: Hashable, Sendable {
+    public var epoch: UInt64
+    /// A change was seen in this epoch.
+    public var isDirty: Bool
+    public var first: UInt64
+    public var last: UInt64
+    public var lastCommit: UInt64
+    /// Changes seen since the slot was taken into use, coalesced or not.
+    public var changes: UInt64
+    /// Records lost since then.
+    public var lost: UInt32
+}
+
+/// The slots and the table of devices that leads to them, in memory shared with the programs.
+public struct SlotTable: ~Copyable, Sendable {
+    public static let capacity = Int(KAIROS_SLOTS)
+
+    private let slots: MappedArray
+    private let devices: MappedArray
+    /// A removed entry: never equal to a device, and not the end of a search.
+    private static let tombstone = UInt64(UInt32.max)
+
+    init(slots: consuming MappedArray, devices: consuming MappedArray) {
+        self.slots = slots
+        self.devices = devices
+    }
+
+    public func read(_ slot: Int) -> SlotReading {
+        let base = Self.base(slot)
+        // The mark is read before the times: they are stored after it, so they can be older than it but never newer.
+        let epoch = slots.load64(at: base + Field.epoch)
+        let marked = slots.load64(at: base + Field.marked)
+        return SlotReading(
+            epoch: epoch, isDirty: marked == epoch, first: slots.load64(at: base + Field.first),
+            last: slots.load64(at: base + Field.last), lastCommit: slots.load64(at: base + Field.lastCommit),
+            changes: slots.load64(at: base + Field.changes), lost: slots.load32(at: base + Field.lost))
+    }
+
+    /// Starts a new epoch: what is marked from here on is not in what is snapshotted or checked next. Returns it.
+    @discardableResult
+    public func advanceEpoch(_ slot: Int) -> UInt64 {
+        let next = slots.load64(at: Self.base(slot) + Field.epoch) + 1
+        slots.store64(next, at: Self.base(slot) + Field.epoch)
+        return next
+    }
+
+    /// Takes a slot into use, clean. Epochs only ever grow, so that late marks of an earlier use mean nothing.
+    public func reset(_ slot: Int, wakesAtCommit: Bool, wakesAtRecords: Bool) {
+        advanceEpoch(slot)
+        setFlags(slot, wakesAtCommit: wakesAtCommit, wakesAtRecords: wakesAtRecords)
+    }
+
+    public func setFlags(_ slot: Int, wakesAtCommit: Bool, wakesAtRecords: Bool) {
+        var flags: UInt32 = 0
+        if wakesAtCommit { flags |= KAIROS_SLOT_WAKE_COMMIT.rawValue }
+        if wakesAtRecords { flags |= KAIROS_SLOT_WAKE_RECORD.rawValue }
+        slots.store32(flags, at: Self.base(slot) + Field.flags)
+    }
+
+    /// Leads the device's changes to the slot. False when the table is too full near the device's place.
+    public func add(_ device: DeviceNumber, slot: Int) -> Bool {
+        let entry = UInt64(slot + 1) << 32 | UInt64(device.kernel)
+        var free: Int?
+        for place in Self.places(of: device) {
+            let found = devices.load64(at: place)
+            if found != 0, found != Self.tombstone, UInt32(truncatingIfNeeded: found) == device.kernel {
+                devices.store64(entry, at: place)
+                return true
+            }
+            if free == nil, found == 0 || found == Self.tombstone { free = place }
+        }
+        guard let free else { return false }
+        devices.store64(entry, at: free)
+        return true
+    }
+
+    public func remove(_ device: DeviceNumber) {
+        for place in Self.places(of: device) {
+            let found = devices.load64(at: place)
+            if found != 0, found != Self.tombstone, UInt32(truncatingIfNeeded: found) == device.kernel {
+                devices.store64(Self.tombstone, at: place)
+            }
+        }
+    }
+
+    /// The hash of KAIROS_DEVICE_HASH, and the places behind it.
+    private static func places(of device: DeviceNumber) -> [Int] {
+        let hash = (device.kernel &* 0x9E37_79B1) >> 20
+        return (0..<KAIROS_DEVICE_PROBES).map { Int((hash &+ $0) & (KAIROS_DEVICES - 1)) * 8 }
+    }
+
+    private static func base(_ slot: Int) -> Int { slot * MemoryLayout<kairos_slot>.stride }
+
+    /// Offsets in `struct kairos_slot`.
+    private enum Field {
+        static let epoch = offset(\.epoch)
+        static let marked = offset(\.marked)
+        static let first = offset(\.first_ns)
+        static let last = offset(\.last_ns)
+        static let lastCommit = offset(\.last_commit_ns)
+        static let changes = offset(\.changes)
+        static let lost = offset(\.lost)
+        static let flags = offset(\.flags)
+
+        private static func offset(_ field: PartialKeyPath<kairos_slot>) -> Int {
+            guard let offset = MemoryLayout<kairos_slot>.offset(of: field) else { preconditionFailure("not stored") }
+            return offset
+        }
+    }
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the BPF programs and user space share: slots, records, control block. The one header that BPF, C and Swift read;
+ * every size is asserted, since the three must agree to the byte.
+ */
+#ifndef KAIROS_H
+#define KAIROS_H
+
+#include <linux/types.h>
+
+#define KAIROS_SLOTS 1024U      /* datasets watched at once */
+#define KAIROS_DEVICES 4096U    /* entries of the device table; a power of two */
+#define KAIROS_DEVICE_PROBES 8U /* how far from its hash an entry may stand */
+#define KAIROS_NO_SLOT 0xffffffffU
+#define KAIROS_COMM 16
+#define KAIROS_NAME_MAX 256U    /* one component and its NUL */
+#define KAIROS_PATH_MAX 4096U   /* the kernel's PATH_MAX */
+#define KAIROS_DEPTH_MAX 128    /* directories walked upwards for one path */
+#define KAIROS_DATA_MAX 16384U  /* the tail of a record: two walked paths and two strings */
+
+/*
+ * What happened. The values are bits, so that the ops seen of an inode in an epoch fit one word.
+ */
+enum kairos_op {
+	KAIROS_OP_CREATE = 1 << 0,
+	KAIROS_OP_WRITE = 1 << 1,
+	KAIROS_OP_TRUNCATE = 1 << 2,
+	KAIROS_OP_STORE = 1 << 3, /* first store to a clean page of a shared mapping */
+	KAIROS_OP_MKDIR = 1 << 4,
+	KAIROS_OP_UNLINK = 1 << 5,
+	KAIROS_OP_RMDIR = 1 << 6,
+	KAIROS_OP_RENAME = 1 << 7,
+	/* No change by themselves: */
+	KAIROS_OP_MAP = 1 << 8,    /* mapped shared and writable */
+	KAIROS_OP_CLOSE = 1 << 9,  /* a written file was closed */
+	KAIROS_OP_SYNC = 1 << 10,  /* fsync, fdatasync */
+};
+
+#define KAIROS_OPS_CHANGE 0xffU
+
+/*
+ * At a commit point a version is complete: the file's writer closed or synced it, or a name went over to another file.
+ */
+#define KAIROS_OPS_COMMIT (KAIROS_OP_CLOSE | KAIROS_OP_SYNC | KAIROS_OP_UNLINK | KAIROS_OP_RENAME)
+
+enum kairos_record_kind {
+	/* The dataset is known in the kernel, its slot is marked. Losing the record costs detail. */
+	KAIROS_RECORD_CHANGE = 1,
+	/* A path that only user space can resolve. The record is the mark: losing it means checking every dataset. */
+	KAIROS_RECORD_CANDIDATE = 2,
+	/* A `zfs` or `zpool` command ended: properties may have changed. */
+	KAIROS_RECORD_ZFS_COMMAND = 3,
+};
+
+enum kairos_record_flag {
+	KAIROS_F_TRUNCATED = 1 << 0,     /* a walked path was longer than its bounds */
+	KAIROS_F_FAULT = 1 << 1,         /* a string of the caller's could not be read */
+	KAIROS_F_ABSOLUTE = 1 << 2,      /* `name` starts with a slash: resolve it in the caller's root, the start */
+	KAIROS_F_FOLLOW = 1 << 3,        /* the last component is followed if it is a symbolic link (truncate) */
+	KAIROS_F_ABSOLUTE2 = 1 << 4,     /* as above, of `name2` */
+	KAIROS_F_DIRTIED = 1 << 5,       /* this change took its slot from clean to dirty */
+};
+
+/*
+ * The truth about one dataset: is it dirty? One cache line in an mmapped array, read by user space with plain loads.
+ *
+ * `epoch` and `flags` belong to user space, the rest to the programs. A dataset is dirty iff `marked == epoch`. Programs
+ * mark after the change is done, with the epoch that they read then, and `marked` only ever grows: a mark that arrives
+ * late, for an epoch that is over, changes nothing, because its change was done before the snapshot that ended the epoch
+ * began. See docs/design.md, "Why epochs".
+ */
+struct kairos_slot {
+	__u64 epoch;
+	__u64 marked;         /* the newest epoch in which a change was seen */
+	__u64 first_ns;       /* CLOCK_MONOTONIC of the change that made the slot dirty; stored just after `marked` */
+	__u64 last_ns;        /* of the newest change */
+	__u64 last_commit_ns; /* of the newest commit point */
+	__u64 changes;        /* changes seen, coalesced or not, ever */
+	__u64 dirty_txg;      /* probe set `zfs`: the newest dirty transaction group */
+	__u32 lost;           /* records of this slot that found the ring full */
+	__u32 flags;          /* enum kairos_slot_flag */
+};
+
+enum kairos_slot_flag {
+	KAIROS_SLOT_WAKE_COMMIT = 1 << 0, /* follow closes and wake user space at commit points */
+	KAIROS_SLOT_WAKE_RECORD = 1 << 1, /* wake for each record: ignore rules need to see every path */
+};
+
+/*
+ * Which slot a superblock's device has: an open-addressed table that user space alone writes, one 64-bit store an entry,
+ * so that a program never sees half of one. An entry is (slot + 1) << 32 | s_dev; 0 is free.
+ */
+struct kairos_devices {
+	__u64 entry[KAIROS_DEVICES];
+};
+
+#define KAIROS_DEVICE_HASH(dev) (((__u32)(dev) * 0x9E3779B1U) >> 20) /* 12 bits: KAIROS_DEVICES */
+
+/*
+ * One for all programs. `ready` and `cookie` are set by user space before and after it has seen the probes fire.
+ */
+struct kairos_control {
+	__u32 ready;     /* 0: only the calibration below is answered */
+	__s32 cookie;    /* calibration: a close(cookie) by user space, a descriptor that cannot be */
+	__u32 fired;     /* enum kairos_probe: the programs that answered */
+	__u32 self;      /* its own process, as the kernel numbers it in the first PID namespace */
+	__u32 candidate_pending; /* 1: user space knows that candidates wait in the ring */
+	__u32 reserved;
+	__u64 sent;      /* records */
+	__u64 lost;      /* records that found the ring full; those of kind change */
+	__u64 candidates_lost; /* those of kind candidate: marks are lost with them */
+	__u64 truncated; /* paths cut short */
+	__u64 faults;    /* strings that could not be read */
+	__u64 unmatched; /* descriptors that were gone when their call was looked at */
+	__u64 zfs_lost;  /* notes of zfs commands that found the ring full */
+};
+
+enum kairos_probe {
+	KAIROS_PROBE_SYSCALLS = 1 << 0,
+	KAIROS_PROBE_FOLIO = 1 << 1,
+	KAIROS_PROBE_EXIT = 1 << 2,
+};
+
+/*
+ * The detail of one change. Behind it follow, in this order and back to back, as far as their lengths are not 0:
+ *   name    the string that the caller passed, ended by a NUL
+ *   path    components of the file, or of the directory where `name` starts, the last one first, each ended by a NUL, up
+ *           to the root of the superblock
+ *   name2, path2  the same for the new name of a rename
+ */
+struct kairos_record {
+	__u32 kind;       /* enum kairos_record_kind */
+	__u32 op;         /* enum kairos_op */
+	__u64 time_ns;    /* CLOCK_MONOTONIC */
+	__u64 epoch;      /* of the slot, 0 without one */
+	__u64 inode;      /* of the file, or of the starting directory when `name` is there */
+	__u64 inode2;
+	__s64 result;     /* what the call returned: bytes, a descriptor, 0 */
+	__u32 device;     /* s_dev of `inode` */
+	__u32 device2;
+	__u32 slot;       /* KAIROS_NO_SLOT without one */
+	__u32 generation;
+	__u32 mount;      /* mount IDs of the starting directories, as in mountinfo */
+	__u32 mount2;
+	__u32 mount_ns;   /* the caller's mount namespace: its inode under /proc/PID/ns/mnt */
+	__u32 flags;      /* enum kairos_record_flag */
+	__u32 pid;        /* what user space calls a PID; `tid` is the thread's */
+	__u32 tid;
+	__u32 ppid;
+	__u32 uid;
+	__u32 syscall;    /* number, with KAIROS_COMPAT for a 32-bit call; KAIROS_NO_SYSCALL for none */
+	__u16 name_len;
+	__u16 path_len;
+	__u16 name2_len;
+	__u16 path2_len;
+	__u32 reserved;
+	char comm[KAIROS_COMM];
+};
+
+#define KAIROS_COMPAT 0x40000000U
+#define KAIROS_NO_SYSCALL 0xffffffffU
+
+_Static_assert(sizeof(struct kairos_slot) == 64, "a slot is one cache line");
+_Static_assert(sizeof(struct kairos_devices) == 32768, "shared with user space");
+_Static_assert(sizeof(struct kairos_control) == 80, "shared with user space");
+_Static_assert(sizeof(struct kairos_record) == 128, "shared with user space");
+
+#endif

@@ -1,0 +1,720 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Probe set `syscalls`: one raw tracepoint, sys_exit, which sees every system call with its arguments and its result.
+ * A failed call is no change and costs two loads. Why not one tracepoint a call: docs/design.md, "One program for all
+ * calls".
+ *
+ * What a raw tracepoint cannot know is the file behind a path. Three cases:
+ *   descriptor      file -> inode -> superblock: exact
+ *   "name"          one component below a directory that the kernel has open: exact, by that directory's superblock
+ *   "a/b", "/a/b"   may cross mounts and symbolic links: user space resolves it (a candidate)
+ */
+#include "kairos.h"
+#include "kernel.h"
+#include "mark.h"
+
+#include <asm/unistd.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define FMODE_CREATED 0x100000 /* include/linux/fs.h; since 4.19 (be12af3ef5e6, "new primitive: ->f_mode & FMODE_CREATED") */
+#define O_TRUNC 01000
+#define AT_REMOVEDIR 0x200
+#define AT_FDCWD -100
+#define MAP_SHARED_MASK 0x01 /* MAP_SHARED and MAP_SHARED_VALIDATE */
+#define MAP_ANONYMOUS 0x20
+#define PROT_WRITE 0x2
+#define EBADF 9
+#define TS_COMPAT 0x0002     /* arch/x86/include/asm/thread_info.h */
+#define TIF_32BIT (1UL << 22) /* arch/arm64/include/asm/thread_info.h */
+
+/* What a call does, which is all that the program below tells apart. */
+enum call {
+	CALL_NONE = 0,
+	CALL_OPEN,      /* a descriptor comes back; flags are in the file */
+	CALL_WRITE,     /* (fd, ...) */
+	CALL_FTRUNCATE, /* (fd, ...) */
+	CALL_SYNC,      /* (fd) */
+	CALL_CLOSE,     /* (fd) */
+	CALL_MMAP,      /* (addr, len, prot, flags, fd, offset) */
+	CALL_UNLINK,    /* (path) */
+	CALL_UNLINKAT,  /* (dirfd, path, flags) */
+	CALL_RMDIR,     /* (path) */
+	CALL_MKDIR,     /* (path, mode) */
+	CALL_MKDIRAT,   /* (dirfd, path, mode) */
+	CALL_RENAME,    /* (old, new) */
+	CALL_RENAMEAT,  /* (olddirfd, old, newdirfd, new, [flags]) */
+	CALL_TRUNCATE,  /* (path, len) */
+};
+
+#define CALLS 512
+
+static const u8 calls[CALLS] = {
+#ifdef __NR_open
+	[__NR_open] = CALL_OPEN,
+	[__NR_creat] = CALL_OPEN,
+	[__NR_unlink] = CALL_UNLINK,
+	[__NR_rmdir] = CALL_RMDIR,
+	[__NR_mkdir] = CALL_MKDIR,
+	[__NR_rename] = CALL_RENAME,
+#endif
+#ifdef __NR_renameat
+	[__NR_renameat] = CALL_RENAMEAT,
+#endif
+	[__NR_openat] = CALL_OPEN,
+	[__NR_openat2] = CALL_OPEN,
+	[__NR_unlinkat] = CALL_UNLINKAT,
+	[__NR_mkdirat] = CALL_MKDIRAT,
+	[__NR_renameat2] = CALL_RENAMEAT,
+	[__NR_write] = CALL_WRITE,
+	[__NR_pwrite64] = CALL_WRITE,
+	[__NR_writev] = CALL_WRITE,
+	[__NR_pwritev] = CALL_WRITE,
+	[__NR_pwritev2] = CALL_WRITE,
+	[__NR_mmap] = CALL_MMAP,
+	[__NR_truncate] = CALL_TRUNCATE,
+	[__NR_ftruncate] = CALL_FTRUNCATE,
+	[__NR_close] = CALL_CLOSE,
+	[__NR_fsync] = CALL_SYNC,
+	[__NR_fdatasync] = CALL_SYNC,
+};
+
+#if defined(__TARGET_ARCH_x86)
+/* The i386 numbers of the same calls: 32-bit programs, and `int 0x80` in any (arch/x86/entry/syscalls/syscall_32.tbl). */
+static const u8 compat_calls[CALLS] = {
+	[4] = CALL_WRITE,      /* write */
+	[5] = CALL_OPEN,       /* open */
+	[6] = CALL_CLOSE,      /* close */
+	[8] = CALL_OPEN,       /* creat */
+	[10] = CALL_UNLINK,    /* unlink */
+	[38] = CALL_RENAME,    /* rename */
+	[39] = CALL_MKDIR,     /* mkdir */
+	[40] = CALL_RMDIR,     /* rmdir */
+	[92] = CALL_TRUNCATE,  /* truncate */
+	[93] = CALL_FTRUNCATE, /* ftruncate */
+	[118] = CALL_SYNC,     /* fsync */
+	[146] = CALL_WRITE,    /* writev */
+	[148] = CALL_SYNC,     /* fdatasync */
+	[181] = CALL_WRITE,    /* pwrite64 */
+	[192] = CALL_MMAP,     /* mmap2 */
+	[193] = CALL_TRUNCATE, /* truncate64 */
+	[194] = CALL_FTRUNCATE, /* ftruncate64 */
+	[295] = CALL_OPEN,     /* openat */
+	[296] = CALL_MKDIRAT,  /* mkdirat */
+	[301] = CALL_UNLINKAT, /* unlinkat */
+	[302] = CALL_RENAMEAT, /* renameat */
+	[334] = CALL_WRITE,    /* pwritev */
+	[353] = CALL_RENAMEAT, /* renameat2 */
+	[379] = CALL_WRITE,    /* pwritev2 */
+	[437] = CALL_OPEN,     /* openat2 */
+};
+#endif
+
+struct call_args {
+	unsigned long a[5];
+	long result;
+	u32 number; /* with KAIROS_COMPAT */
+	u32 self;
+};
+
+/* Typed, read-only access to a kernel object by a plain pointer; since 6.2 (a35b9af4ec2c). Without it: probe reads. */
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
+/* The descriptor of a written file, so that its close can be told: the file is gone when close() returns. */
+struct written_key {
+	u32 pid;
+	s32 fd;
+};
+
+struct written {
+	u64 inode;
+	u32 device;
+	u32 generation;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct written_key);
+	__type(value, struct written);
+} written SEC(".maps");
+
+static __always_inline struct file *file__of(int fd)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct files_struct *files = task->files;
+	struct fdtable *fdt;
+	struct file *file = NULL;
+	struct file **array;
+
+	if (!files)
+		return NULL;
+	fdt = files->fdt;
+	if (!fdt || (u32)fd >= fdt->max_fds)
+		return NULL;
+	array = fdt->fd;
+	bpf_probe_read_kernel(&file, sizeof(file), array + (u32)fd);
+	if (!file)
+		return NULL;
+	if (bpf_rdonly_cast)
+		return bpf_rdonly_cast(file, bpf_core_type_id_kernel(struct file));
+	return file;
+}
+
+/* Loads of a field through a pointer that file__of() gave. */
+#define FIELD(ptr, ...) (bpf_rdonly_cast ? ___arrow_direct(ptr, __VA_ARGS__) : BPF_CORE_READ(ptr, __VA_ARGS__))
+#define ___arrow_direct(ptr, ...) ___arrow(ptr, __VA_ARGS__)
+
+static __always_inline u32 mount__id(struct vfsmount *mnt)
+{
+	struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+
+	return BPF_CORE_READ(m, mnt_id);
+}
+
+static __always_inline u32 send_call(struct scratch *sc, u32 at, const struct call_args *args, bool wake)
+{
+	sc->record.syscall = args->number;
+	sc->record.result = args->result;
+	return scratch__send(sc, at, wake);
+}
+
+/* One change on an open file: mark, then tell, once per inode, op and epoch. */
+static __always_inline int change__file(struct file *file, int fd, u32 op, const struct call_args *args)
+{
+	struct inode *inode = FIELD(file, f_inode);
+	u32 dev = FIELD(inode, i_sb, s_dev);
+	u32 slot = device__slot(dev);
+	struct kairos_slot *s = NULL;
+	u64 now, ino, epoch = 0;
+	bool dirtied = false, wake = false;
+	struct scratch *sc;
+	u32 at;
+
+	if (!tracing) {
+		if (slot == KAIROS_NO_SLOT)
+			return 0;
+		s = bpf_map_lookup_elem(&slots, &slot);
+		if (!s)
+			return 0;
+	}
+	if (bpf_get_current_pid_tgid() >> 32 == args->self)
+		return 0;
+	now = bpf_ktime_get_ns();
+	ino = FIELD(inode, i_ino);
+	if (s) {
+		u32 flags = READ_ONCE(s->flags);
+
+		if (op & KAIROS_OPS_CHANGE)
+			epoch = slot__mark(s, now, op & KAIROS_OPS_COMMIT, &dirtied);
+		else {
+			epoch = READ_ONCE(s->epoch);
+			if (op & KAIROS_OPS_COMMIT && READ_ONCE(s->marked) == epoch)
+				WRITE_ONCE(s->last_commit_ns, now);
+		}
+		if (op == KAIROS_OP_WRITE && flags & KAIROS_SLOT_WAKE_COMMIT) {
+			struct written_key key = {.pid = bpf_get_current_pid_tgid() >> 32, .fd = fd};
+			struct seen_key skey = {.inode = ino, .device = dev};
+			struct seen *known = bpf_map_lookup_elem(&seen, &skey);
+
+			/* The common case, the same descriptor again, costs one look-up. */
+			if (!known || known->pid != key.pid || known->fd != fd || known->epoch != epoch) {
+				struct written w = {
+				    .inode = ino,
+				    .device = dev,
+				    .generation = FIELD(inode, i_generation),
+				};
+
+				bpf_map_update_elem(&written, &key, &w, BPF_ANY);
+				if (known) {
+					known->pid = key.pid;
+					known->fd = fd;
+				}
+			}
+		}
+		if (!seen__first(dev, ino, epoch, op))
+			return 0;
+		wake = dirtied || flags & KAIROS_SLOT_WAKE_RECORD ||
+		       (flags & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT);
+	}
+	sc = scratch__begin(SCRATCH_SYSCALLS, KAIROS_RECORD_CHANGE, op, now);
+	if (!sc)
+		return 0;
+	sc->record.slot = slot;
+	sc->record.epoch = epoch;
+	sc->record.device = dev;
+	sc->record.inode = ino;
+	sc->record.generation = FIELD(inode, i_generation);
+	sc->record.mount = mount__id(FIELD(file, f_path.mnt));
+	if (dirtied)
+		sc->record.flags |= KAIROS_F_DIRTIED;
+	sc->walk = (u64)FIELD(file, f_path.dentry);
+	at = scratch__walk(SCRATCH_SYSCALLS, 0);
+	sc->record.path_len = at;
+	if (!send_call(sc, at, args, wake) && s)
+		__sync_fetch_and_add(&s->lost, 1);
+	return 0;
+}
+
+static __always_inline int call__file(int fd, u32 op, const struct call_args *args)
+{
+	struct file *file = file__of(fd);
+
+	if (!file) {
+		/* Closed by another thread between the call's end and here. The call was on some file: say so. */
+		struct kairos_control *ctl = control__get();
+
+		if (ctl && op & KAIROS_OPS_CHANGE)
+			__sync_fetch_and_add(&ctl->unmatched, 1);
+		return 0;
+	}
+	return change__file(file, fd, op, args);
+}
+
+static __always_inline int call__open(int fd, const struct call_args *args)
+{
+	struct file *file = file__of(fd);
+
+	if (!file)
+		return call__file(fd, KAIROS_OP_CREATE, args); /* counts it */
+	if (FIELD(file, f_mode) & FMODE_CREATED)
+		return change__file(file, fd, KAIROS_OP_CREATE, args);
+	/* do_open() clears O_TRUNC of f_flags in no file system; open(2) without write access may truncate too. */
+	if (FIELD(file, f_flags) & O_TRUNC)
+		return change__file(file, fd, KAIROS_OP_TRUNCATE, args);
+	return 0;
+}
+
+static __always_inline int call__close(int fd, const struct call_args *args)
+{
+	struct written_key key = {.pid = bpf_get_current_pid_tgid() >> 32, .fd = fd};
+	struct written *w = bpf_map_lookup_elem(&written, &key);
+	struct kairos_slot *s;
+	struct scratch *sc;
+	u64 now, epoch;
+	u32 slot;
+
+	if (!w)
+		return 0;
+	slot = device__slot(w->device);
+	s = bpf_map_lookup_elem(&slots, &slot);
+	now = bpf_ktime_get_ns();
+	if (s) {
+		epoch = READ_ONCE(s->epoch);
+		if (READ_ONCE(s->marked) == epoch)
+			WRITE_ONCE(s->last_commit_ns, now);
+		if (seen__first(w->device, w->inode, epoch, KAIROS_OP_CLOSE)) {
+			sc = scratch__begin(SCRATCH_SYSCALLS, KAIROS_RECORD_CHANGE, KAIROS_OP_CLOSE, now);
+			if (sc) {
+				sc->record.slot = slot;
+				sc->record.epoch = epoch;
+				sc->record.device = w->device;
+				sc->record.inode = w->inode;
+				sc->record.generation = w->generation;
+				if (!send_call(sc, 0, args, true))
+					__sync_fetch_and_add(&s->lost, 1);
+			}
+		}
+	}
+	bpf_map_delete_elem(&written, &key);
+	return 0;
+}
+
+/* Where a path starts: the caller's root, its working directory, or an open directory. */
+struct start {
+	struct dentry *dentry;
+	struct vfsmount *mnt;
+	u64 inode;
+	u32 dev;
+};
+
+static __always_inline bool start__find(struct start *st, int dirfd, bool absolute)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct fs_struct *fs = task->fs;
+	struct dentry *dentry;
+	struct inode *inode;
+
+	if (absolute || dirfd == AT_FDCWD) {
+		if (!fs)
+			return false;
+		if (absolute) {
+			st->dentry = fs->root.dentry;
+			st->mnt = fs->root.mnt;
+		} else {
+			st->dentry = fs->pwd.dentry;
+			st->mnt = fs->pwd.mnt;
+		}
+	} else {
+		struct file *file = file__of(dirfd);
+
+		if (!file)
+			return false;
+		st->dentry = FIELD(file, f_path.dentry);
+		st->mnt = FIELD(file, f_path.mnt);
+	}
+	dentry = st->dentry;
+	inode = BPF_CORE_READ(dentry, d_inode);
+	st->inode = BPF_CORE_READ(inode, i_ino);
+	st->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	return true;
+}
+
+struct name_args {
+	int dirfd;
+	unsigned long path;
+};
+
+static __always_inline u32 name__append(struct scratch *sc, u32 at, const struct name_args *n, bool second, u32 *shape)
+{
+	struct kairos_record *r = &sc->record;
+	u32 text = at, name_len, path_len;
+	struct start st = {};
+
+	/* The string first: its shape tells where it starts. Then the way up from there. */
+	at = scratch__string(SCRATCH_SYSCALLS, text, n->path);
+	name_len = at - text;
+	if (!name_len)
+		return at;
+	*shape = scratch__shape(SCRATCH_SYSCALLS, text);
+	if (!start__find(&st, n->dirfd, *shape == SHAPE_ABSOLUTE)) {
+		*shape = SHAPE_FAULT;
+		r->flags |= KAIROS_F_FAULT;
+		return text;
+	}
+	text = at;
+	sc->walk = (u64)st.dentry;
+	at = scratch__walk(SCRATCH_SYSCALLS, text);
+	path_len = at - text;
+	if (second) {
+		r->name2_len = name_len;
+		r->path2_len = path_len;
+		r->inode2 = st.inode;
+		r->device2 = st.dev;
+		r->mount2 = mount__id(st.mnt);
+	} else {
+		r->name_len = name_len;
+		r->path_len = path_len;
+		r->inode = st.inode;
+		r->device = st.dev;
+		r->mount = mount__id(st.mnt);
+	}
+	return at;
+}
+
+/*
+ * A call on one or two names. The change is in the directory that holds the name, so one component decides: its start is
+ * that directory. Both names of a rename lie in one file system, so either will do.
+ */
+static __noinline int call__names(u32 op, const struct name_args *first, const struct name_args *second,
+                                  const struct call_args *args)
+{
+	struct kairos_control *ctl = control__get();
+	u32 shape = SHAPE_FAULT, shape2 = SHAPE_FAULT;
+	u32 dev = 0, at, slot = KAIROS_NO_SLOT;
+	struct kairos_slot *s = NULL;
+	bool known = false, wake;
+	struct scratch *sc;
+	u64 now;
+
+	if (!ctl || !first || !args)
+		return 0;
+	if (bpf_get_current_pid_tgid() >> 32 == args->self)
+		return 0;
+	now = bpf_ktime_get_ns();
+	sc = scratch__begin(SCRATCH_SYSCALLS, KAIROS_RECORD_CANDIDATE, op, now);
+	if (!sc)
+		return 0;
+	at = name__append(sc, 0, first, false, &shape);
+	if (second)
+		at = name__append(sc, at, second, true, &shape2);
+	/* truncate() follows a symbolic link in its last component, even in one alone. */
+	if (op == KAIROS_OP_TRUNCATE) {
+		sc->record.flags |= KAIROS_F_FOLLOW;
+	} else if (shape == SHAPE_ONE) {
+		dev = sc->record.device;
+		known = true;
+	} else if (shape2 == SHAPE_ONE) {
+		dev = sc->record.device2;
+		known = true;
+	}
+	if (shape == SHAPE_ABSOLUTE)
+		sc->record.flags |= KAIROS_F_ABSOLUTE;
+	if (shape2 == SHAPE_ABSOLUTE)
+		sc->record.flags |= KAIROS_F_ABSOLUTE2;
+	if (known) {
+		bool dirtied = false;
+
+		sc->record.kind = KAIROS_RECORD_CHANGE;
+		slot = device__slot(dev);
+		if (!tracing) {
+			s = bpf_map_lookup_elem(&slots, &slot);
+			if (!s)
+				return 0;
+			sc->record.epoch = slot__mark(s, now, op & KAIROS_OPS_COMMIT, &dirtied);
+		}
+		sc->record.slot = slot;
+		if (dirtied)
+			sc->record.flags |= KAIROS_F_DIRTIED;
+		wake = dirtied || (s && READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_RECORD) ||
+		       (s && READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT);
+	} else {
+		/* It may be a mark. User space clears the flag when it looks, at most some fifty times a second. */
+		wake = !READ_ONCE(ctl->candidate_pending);
+		if (wake)
+			WRITE_ONCE(ctl->candidate_pending, 1);
+	}
+	if (!send_call(sc, at, args, wake) && s)
+		__sync_fetch_and_add(&s->lost, 1);
+	return 0;
+}
+
+static __always_inline u32 regs__number(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return regs->orig_ax;
+#else
+	return regs->syscallno;
+#endif
+}
+
+static __always_inline bool task__compat(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+#if defined(__TARGET_ARCH_x86)
+	return task->thread_info.status & TS_COMPAT;
+#else
+	return task->thread_info.flags & TIF_32BIT;
+#endif
+}
+
+static __always_inline void regs__args(struct pt_regs *regs, bool compat, struct call_args *args)
+{
+#if defined(__TARGET_ARCH_x86)
+	if (compat) {
+		args->a[0] = (u32)regs->bx;
+		args->a[1] = (u32)regs->cx;
+		args->a[2] = (u32)regs->dx;
+		args->a[3] = (u32)regs->si;
+		args->a[4] = (u32)regs->di;
+	} else {
+		args->a[0] = regs->di;
+		args->a[1] = regs->si;
+		args->a[2] = regs->dx;
+		args->a[3] = regs->r10;
+		args->a[4] = regs->r8;
+	}
+#else
+	args->a[0] = regs->orig_x0;
+	args->a[1] = regs->regs[1];
+	args->a[2] = regs->regs[2];
+	args->a[3] = regs->regs[3];
+	args->a[4] = regs->regs[4];
+#endif
+}
+
+/* User space closes a descriptor that cannot be, and so learns that the program fires, and its own number here. */
+static __noinline int calibrate(struct kairos_control *ctl, u32 call, long result, int fd, u32 probe)
+{
+	if (!ctl)
+		return 0;
+	if (call == CALL_CLOSE && result == -EBADF && ctl->cookie && fd == ctl->cookie) {
+		ctl->self = bpf_get_current_pid_tgid() >> 32;
+		__sync_fetch_and_or(&ctl->fired, probe);
+	}
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
+{
+	struct call_args args = {.number = regs__number(regs), .result = result};
+	struct kairos_control *ctl;
+	u32 native, call, index = args.number;
+	bool compat = false;
+
+	if (index >= CALLS)
+		return 0;
+	native = calls[index];
+#if defined(__TARGET_ARCH_x86)
+	if (!native && !compat_calls[index])
+		return 0;
+#else
+	if (!native)
+		return 0;
+#endif
+	/* mmap() returns addresses, and no address of user space is negative as a long. */
+	if (result < 0 && result != -EBADF)
+		return 0;
+	call = native;
+#if defined(__TARGET_ARCH_x86)
+	compat = task__compat();
+	if (compat) {
+		call = compat_calls[index];
+		args.number |= KAIROS_COMPAT;
+	}
+#endif
+	regs__args(regs, compat, &args);
+	ctl = control__get();
+	if (!ctl)
+		return 0;
+	if (!READ_ONCE(ctl->ready))
+		return calibrate(ctl, call, result, args.a[0], KAIROS_PROBE_SYSCALLS);
+	if (result < 0)
+		return 0;
+	args.self = ctl->self;
+
+	switch (call) {
+	case CALL_WRITE:
+		return result ? call__file(args.a[0], KAIROS_OP_WRITE, &args) : 0;
+	case CALL_OPEN:
+		return call__open(result, &args);
+	case CALL_CLOSE:
+		return call__close(args.a[0], &args);
+	case CALL_FTRUNCATE:
+		return call__file(args.a[0], KAIROS_OP_TRUNCATE, &args);
+	case CALL_SYNC:
+		return call__file(args.a[0], KAIROS_OP_SYNC, &args);
+	case CALL_MMAP:
+		if (!(args.a[3] & MAP_SHARED_MASK) || args.a[3] & MAP_ANONYMOUS || !(args.a[2] & PROT_WRITE))
+			return 0;
+		return call__file(args.a[4], KAIROS_OP_MAP, &args);
+	default:
+		break;
+	}
+
+	struct name_args first = {.dirfd = AT_FDCWD, .path = args.a[0]};
+	struct name_args second = {.dirfd = AT_FDCWD, .path = args.a[1]};
+
+	switch (call) {
+	case CALL_UNLINK:
+		return call__names(KAIROS_OP_UNLINK, &first, NULL, &args);
+	case CALL_RMDIR:
+		return call__names(KAIROS_OP_RMDIR, &first, NULL, &args);
+	case CALL_MKDIR:
+		return call__names(KAIROS_OP_MKDIR, &first, NULL, &args);
+	case CALL_TRUNCATE:
+		return call__names(KAIROS_OP_TRUNCATE, &first, NULL, &args);
+	case CALL_RENAME:
+		return call__names(KAIROS_OP_RENAME, &first, &second, &args);
+	case CALL_UNLINKAT:
+		first.dirfd = args.a[0];
+		first.path = args.a[1];
+		return call__names(args.a[2] & AT_REMOVEDIR ? KAIROS_OP_RMDIR : KAIROS_OP_UNLINK, &first, NULL, &args);
+	case CALL_MKDIRAT:
+		first.dirfd = args.a[0];
+		first.path = args.a[1];
+		return call__names(KAIROS_OP_MKDIR, &first, NULL, &args);
+	case CALL_RENAMEAT:
+		first.dirfd = args.a[0];
+		first.path = args.a[1];
+		second.dirfd = args.a[2];
+		second.path = args.a[3];
+		return call__names(KAIROS_OP_RENAME, &first, &second, &args);
+	}
+	return 0;
+}
+
+/*
+ * Stores through a mapping. The kernel tells of a page when it goes from clean to dirty, in the fault just before the
+ * first store; that is *before* the change. It is safe all the same: user space writes back dirty pages after it has
+ * moved the epoch on, so either this store is written back with them, or it faults again and marks the new epoch.
+ */
+static __always_inline int change__folio(struct address_space *mapping)
+{
+	struct kairos_control *ctl = control__get();
+	struct kairos_slot *s = NULL;
+	struct hlist_node *alias;
+	struct inode *inode;
+	bool dirtied = false, wake = false;
+	struct scratch *sc;
+	u32 dev, slot, at = 0;
+	u64 now, epoch = 0;
+
+	/* The tracepoint's BTF says that the mapping may be NULL (6.14 and later ask for the check). */
+	if (!ctl || !READ_ONCE(ctl->ready) || !mapping)
+		return 0;
+	inode = mapping->host;
+	if (!inode)
+		return 0;
+	dev = inode->i_sb->s_dev;
+	slot = device__slot(dev);
+	if (!tracing) {
+		s = bpf_map_lookup_elem(&slots, &slot);
+		if (!s)
+			return 0;
+	}
+	if (bpf_get_current_pid_tgid() >> 32 == ctl->self)
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (s) {
+		epoch = slot__mark(s, now, false, &dirtied);
+		if (!seen__first(dev, inode->i_ino, epoch, KAIROS_OP_STORE))
+			return 0;
+		wake = dirtied || READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_RECORD;
+	}
+	sc = scratch__begin(SCRATCH_FOLIO, KAIROS_RECORD_CHANGE, KAIROS_OP_STORE, now);
+	if (!sc)
+		return 0;
+	sc->record.slot = slot;
+	sc->record.epoch = epoch;
+	sc->record.device = dev;
+	sc->record.inode = inode->i_ino;
+	sc->record.generation = inode->i_generation;
+	if (dirtied)
+		sc->record.flags |= KAIROS_F_DIRTIED;
+	alias = inode->i_dentry.first;
+	if (alias) {
+		sc->walk = (u64)alias - bpf_core_field_offset(struct dentry, d_u.d_alias);
+		at = scratch__walk(SCRATCH_FOLIO, 0);
+	}
+	sc->record.path_len = at;
+	if (!scratch__send(sc, at, wake) && s)
+		__sync_fetch_and_add(&s->lost, 1);
+	return 0;
+}
+
+SEC("tp_btf/writeback_dirty_folio")
+int BPF_PROG(syscalls__dirty_folio, struct folio *folio, struct address_space *mapping)
+{
+	/* In a trace, write(2) is shown as such; a store faults from user mode, where no system call is under way. */
+	if (tracing) {
+		struct task_struct *task = bpf_get_current_task_btf();
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+#if defined(__TARGET_ARCH_x86)
+		if ((long)regs->orig_ax >= 0)
+			return 0;
+#else
+		if (regs->syscallno >= 0)
+			return 0;
+#endif
+	}
+	return change__folio(mapping);
+}
+
+/* Properties may have changed when a zfs or zpool command has ended: no need to poll them. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(syscalls__process_exit, struct task_struct *task)
+{
+	struct kairos_control *ctl = control__get();
+	struct scratch *sc;
+	u32 pid_tgid_pid = bpf_get_current_pid_tgid();
+
+	if (tracing || !ctl || !READ_ONCE(ctl->ready))
+		return 0;
+	/* "zfs" or "zpool", by the leader; our own children ask, they do not change properties. */
+	if (pid_tgid_pid != bpf_get_current_pid_tgid() >> 32)
+		return 0;
+	if (!(task->comm[0] == 'z' &&
+	      ((task->comm[1] == 'f' && task->comm[2] == 's' && !task->comm[3]) ||
+	       (task->comm[1] == 'p' && task->comm[2] == 'o' && task->comm[3] == 'o' && task->comm[4] == 'l'))))
+		return 0;
+	if ((u32)BPF_CORE_READ(task, real_parent, tgid) == ctl->self)
+		return 0;
+	sc = scratch__begin(SCRATCH_EXIT, KAIROS_RECORD_ZFS_COMMAND, 0, bpf_ktime_get_ns());
+	if (sc)
+		scratch__send(sc, 0, true);
+	return 0;
+}
