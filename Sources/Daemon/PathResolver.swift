@@ -1,0 +1,194 @@
+import CLinux
+import Datasets
+import Glibc
+import Tracing
+
+/// Finds the superblock that a call on a path changed, for paths that the kernel's programs cannot resolve: those of
+/// several components, which may cross mounts and symbolic links.
+///
+/// It looks at the directories as they are now, a few milliseconds after the call. Whatever does not fit any more (a
+/// directory renamed or removed since, a process in another mount namespace that has ended) comes back as unresolved,
+/// and the caller then asks ZFS itself about every watched dataset. Looking may block on a dead network file system, so
+/// this runs on a thread of its own.
+struct PathResolver: ~Copyable {
+    enum Outcome: Hashable, Sendable {
+        /// Where the changed directory lies, its path here, and the last component of the name below it.
+        case found(DeviceNumber, directory: [UInt8], name: [UInt8])
+        case unresolved
+    }
+
+    private let ownNamespace: UInt64
+    private let ownRoot: FileIdentity?
+    /// A process last seen alive in a mount namespace: short-lived ones leave nothing to look at, their shell does.
+    private var witnesses: [UInt32: UInt32] = [:]
+
+    init() {
+        ownNamespace = FileIdentity(path: "/proc/self/ns/mnt")?.inode ?? 0
+        ownRoot = FileIdentity(path: "/")
+    }
+
+    /// Resolves the directory of the record's first name, or of its second: both names of a rename lie in one file system.
+    mutating func resolve(_ record: Record, mounts: MountTable) -> Outcome {
+        guard !record.hasFault else { return .unresolved }
+        for name in [record.name, record.newName] {
+            guard let name else { continue }
+            if case .found(let device, let directory, let last) = resolve(name, of: record, mounts: mounts) {
+                return .found(device, directory: directory, name: last)
+            }
+        }
+        return .unresolved
+    }
+
+    private mutating func resolve(_ name: GivenName, of record: Record, mounts: MountTable) -> Outcome {
+        let split = SplitName(name.text, followsLast: record.followsLast)
+        let opened: Descriptor?
+        if UInt64(record.process.mountNamespace) == ownNamespace {
+            opened = openHere(name, split, mounts: mounts)
+        } else {
+            opened = openThere(name, split, process: record.process)
+        }
+        guard let opened, let identity = FileIdentity(descriptor: opened.raw) else { return .unresolved }
+        return .found(identity.device, directory: opened.path(), name: split.last)
+    }
+
+    private func openHere(_ name: GivenName, _ split: SplitName, mounts: MountTable) -> Descriptor? {
+        let start: Descriptor?
+        let expected = FileIdentity(device: name.startDevice, inode: name.startInode)
+        if expected == ownRoot, name.isAbsolute {
+            start = Descriptor(path: [UInt8(ascii: "/")])
+        } else if let path = mounts.path(mountID: Int32(bitPattern: name.startMount), path: name.start) {
+            start = Descriptor(path: path)
+        } else {
+            start = nil
+        }
+        guard let start, FileIdentity(descriptor: start.raw) == expected else { return nil }
+        // An absolute name counts from the process's root, which is where `start` is then.
+        return Descriptor(below: start, split, inRoot: name.isAbsolute)
+    }
+
+    /// By the process's own root and mounts, as long as it, or its parent, is there to lend them.
+    private mutating func openThere(_ name: GivenName, _ split: SplitName, process: Record.Process) -> Descriptor? {
+        let namespace = process.mountNamespace
+        let expected = FileIdentity(device: name.startDevice, inode: name.startInode)
+        for pid in [process.pid, process.parent, witnesses[namespace] ?? 0] where pid > 1 {
+            guard FileIdentity(path: "/proc/\(pid)/ns/mnt")?.inode == UInt64(namespace),
+                let root = Descriptor(path: Array("/proc/\(pid)/root".utf8), magicLinks: true)
+            else { continue }
+            witnesses[namespace] = pid
+            if witnesses.count > 1024 { witnesses.removeAll() }
+            if name.isAbsolute {
+                guard FileIdentity(descriptor: root.raw) == expected else { continue }
+                return Descriptor(below: root, split, inRoot: true)
+            }
+            guard let table = try? MountTable.read(from: "/proc/\(pid)/mountinfo"),
+                let path = table.path(mountID: Int32(bitPattern: name.startMount), path: name.start),
+                let start = Descriptor(below: root, SplitName(directory: path), inRoot: true),
+                FileIdentity(descriptor: start.raw) == expected
+            else { continue }
+            // Symbolic links that are absolute count from that root, so the whole path is resolved within it.
+            return Descriptor(below: root, SplitName(start: path, split), inRoot: true)
+        }
+        return nil
+    }
+}
+
+/// A path taken apart into what is to be opened and the last component below it.
+struct SplitName {
+    /// Empty: the start itself.
+    var directory: [UInt8]
+    var last: [UInt8]
+    /// The directory is the file itself, which need not be a directory.
+    var isWhole: Bool
+
+    init(_ text: [UInt8], followsLast: Bool) {
+        let slash = UInt8(ascii: "/")
+        if followsLast {
+            directory = text
+            last = []
+            isWhole = true
+            return
+        }
+        let trimmed = Array(text.reversed().drop { $0 == slash }.reversed())
+        let cut = trimmed.lastIndex(of: slash).map { $0 + 1 } ?? 0
+        directory = Array(trimmed[..<cut])
+        last = Array(trimmed[cut...])
+        isWhole = false
+    }
+
+    init(directory: [UInt8]) {
+        self.directory = directory
+        last = []
+        isWhole = false
+    }
+
+    init(start: [UInt8], _ rest: SplitName) {
+        directory = start + [UInt8(ascii: "/")] + rest.directory
+        last = rest.last
+        isWhole = rest.isWhole
+    }
+}
+
+/// Which file it is, whatever its name.
+struct FileIdentity: Hashable {
+    var device: DeviceNumber
+    var inode: UInt64
+
+    init(device: DeviceNumber, inode: UInt64) {
+        self.device = device
+        self.inode = inode
+    }
+
+    init?(descriptor: CInt) {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, let device = DeviceNumber(stDevice: UInt64(status.st_dev)) else { return nil }
+        self.init(device: device, inode: UInt64(status.st_ino))
+    }
+
+    init?(path: String) {
+        var status = stat()
+        guard stat(path, &status) == 0, let device = DeviceNumber(stDevice: UInt64(status.st_dev)) else { return nil }
+        self.init(device: device, inode: UInt64(status.st_ino))
+    }
+}
+
+/// A file opened with O_PATH: to be looked at, neither read nor blocked on.
+struct Descriptor: ~Copyable {
+    let raw: CInt
+
+    /// A directory by its path in this mount namespace.
+    init?(path: [UInt8], magicLinks: Bool = false) {
+        self.init(
+            raw: Self.open(AT_FDCWD, path, flags: kairos_open_path_directory, resolve: magicLinks ? 0 : kairos_resolve_no_magiclinks))
+    }
+
+    /// What `name` names below `start`: with `inRoot` as if `start` were the root directory.
+    init?(below start: borrowing Descriptor, _ name: SplitName, inRoot: Bool) {
+        let path = name.directory.isEmpty ? [UInt8(ascii: ".")] : name.directory
+        self.init(
+            raw: Self.open(
+                start.raw, path, flags: name.isWhole ? kairos_open_path : kairos_open_path_directory,
+                resolve: inRoot ? kairos_resolve_in_root : kairos_resolve_no_magiclinks))
+    }
+
+    init?(raw: CInt) {
+        guard raw >= 0 else { return nil }
+        self.raw = raw
+    }
+
+    deinit { close(raw) }
+
+    /// Its path in this mount namespace, as the kernel prints it.
+    func path() -> [UInt8] {
+        let buffer = [UInt8](unsafeUninitializedCapacity: Int(PATH_MAX)) { bytes, count in
+            count = max(0, readlink("/proc/self/fd/\(raw)", bytes.baseAddress, bytes.count))
+        }
+        return buffer
+    }
+
+    private static func open(_ directory: CInt, _ path: [UInt8], flags: UInt64, resolve: UInt64) -> CInt {
+        (path + [0]).withUnsafeBytes { bytes in
+            guard let base = bytes.assumingMemoryBound(to: CChar.self).baseAddress else { return -1 }
+            return kairos_openat2(directory, base, flags, resolve)
+        }
+    }
+}

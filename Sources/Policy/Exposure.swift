@@ -1,0 +1,67 @@
+/// Changes, or suspicions of changes, that may be in no snapshot.
+struct Exposure: Sendable, Equatable {
+    var first: Instant
+    var last: Instant
+    /// Whether the newest one was a commit point.
+    var commit: Bool
+    /// ZFS itself said that there is a change: due at once, and past doubt whatever the times say.
+    var isConfirmed = false
+
+    /// Both together. Idempotent and independent of the order, so the same slot may be read many times.
+    static func union(_ lhs: Exposure?, _ rhs: Exposure?) -> Exposure? {
+        guard let lhs, let rhs else { return lhs ?? rhs }
+        let newest = max(lhs.last, rhs.last)
+        return Exposure(
+            first: min(lhs.first, rhs.first),
+            last: newest,
+            commit: (lhs.last == newest && lhs.commit) || (rhs.last == newest && rhs.commit),
+            isConfirmed: lhs.isConfirmed || rhs.isConfirmed
+        )
+    }
+}
+
+extension Optional<Exposure> {
+    /// Takes `other` in.
+    mutating func join(_ other: Exposure?) {
+        self = Exposure.union(self, other)
+    }
+}
+
+/// A snapshot or a check in flight, and what it covers: at risk again should it fail.
+struct Attempt: Sendable, Equatable {
+    let isCheck: Bool
+    /// Begun because the daemon is stopping.
+    let isFlush: Bool
+    let started: Instant
+    var exposure: Exposure?
+    var suspicion: Exposure?
+}
+
+/// Failures in a row of one kind of attempt. Snapshots and checks are counted apart: a check that fails must not hold
+/// back the snapshot of a change that is certain.
+struct Failures: Sendable, Equatable {
+    private(set) var count = 0
+    private var last = Instant.boot
+
+    mutating func add(at time: Instant) {
+        count += 1
+        last = time
+    }
+
+    /// When the next attempt may be made: the base time after the first failure, doubled at each further one up to the
+    /// limit. Nil without a failure. Computed on demand, so new settings are in force at once.
+    func retryAt(_ settings: Settings) -> Instant? {
+        guard count > 0 else { return nil }
+        var delay = settings.backoffBase
+        var doublings = count - 1
+        // Beyond the end of the clock nothing need be added: no count and no settings make this loop long.
+        let enough = min(settings.backoffLimit, endOfClock)
+        while doublings > 0, delay > .zero, delay < enough {
+            delay += delay
+            doublings -= 1
+        }
+        return last + min(delay, settings.backoffLimit)
+    }
+}
+
+private let endOfClock = Duration.nanoseconds(Int64.max)

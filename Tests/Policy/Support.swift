@@ -1,0 +1,52 @@
+import Policy
+
+/// Sebastiano Vigna's SplitMix64: small, seeded, the same everywhere.
+struct SplitMix64: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) {
+        state = seed
+    }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+        return mixed ^ (mixed >> 31)
+    }
+
+    mutating func chance(_ percent: Int) -> Bool {
+        Int.random(in: 0..<100, using: &self) < percent
+    }
+
+    mutating func duration(_ range: ClosedRange<Duration>) -> Duration {
+        let nanoseconds = Int128(1_000_000_000)
+        let low = Int64(range.lowerBound.attoseconds / nanoseconds)
+        return .nanoseconds(Int64.random(in: low...Int64(range.upperBound.attoseconds / nanoseconds), using: &self))
+    }
+
+    mutating func pick<Element>(_ choices: [Element]) -> Element {
+        choices[Int.random(in: 0..<choices.count, using: &self)]
+    }
+}
+
+/// The seeds of every property test: fixed ones, so that a failure stays, and one that is new at each run.
+let seeds: [UInt64] = [1, 0xdead_beef, 20_260_101, UInt64.random(in: 0...UInt64.max)]
+
+func hex(_ seed: UInt64) -> String {
+    "0x" + String(seed, radix: 16)
+}
+
+/// `seconds` after an arbitrary moment well after boot.
+func at(_ seconds: Double) -> Instant {
+    Instant(nanoseconds: 1_000_000_000_000).advanced(by: .milliseconds(Int64((seconds * 1_000).rounded())))
+}
+
+/// The times of a decision's window, so that tests need not repeat them.
+extension Decision {
+    var trigger: Trigger? {
+        guard case .snapshot(let trigger, _, _) = action else { return nil }
+        return trigger
+    }
+}
