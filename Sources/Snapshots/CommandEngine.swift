@@ -30,6 +30,7 @@ public struct CommandEngine: SnapshotEngine {
     private typealias Item = SnapshotRequest.Item
     private typealias Outcome = Result<TakenSnapshot, SnapshotError>
 
+    /// Takes the snapshots, pool after pool. Ask for pools separately, and at once, to have them not wait for another.
     public func snapshot(_ request: SnapshotRequest) async throws(SnapshotError) -> [SnapshotResult] {
         var outcomes: [Outcome?] = []
         var seen: Set<String> = []
@@ -49,17 +50,19 @@ public struct CommandEngine: SnapshotEngine {
             let indices = pools[pool] ?? []
             for start in stride(from: 0, to: indices.count, by: largest) {
                 let part = indices[start..<min(start + largest, indices.count)]
-                let taken = try await take(part.map { request.items[$0] }, request.name)
+                let taken = await take(part.map { request.items[$0] }, request.name)
                 for (index, outcome) in zip(part, taken) { outcomes[index] = outcome }
             }
         }
+        // Thrown only when no snapshot is lost by it: the command can vanish between two calls.
+        if let missing = Self.commandMissing(outcomes) { throw .command(missing) }
         return zip(request.items, outcomes).compactMap { item, outcome in
             outcome.map { SnapshotResult(dataset: item.dataset, outcome: $0) }
         }
     }
 
     /// Snapshots datasets of one pool: together, and when that fails each alone.
-    private func take(_ items: [Item], _ name: SnapshotName) async throws(SnapshotError) -> [Outcome] {
+    private func take(_ items: [Item], _ name: SnapshotName) async -> [Outcome] {
         let together = await call(items, name)
         switch together {
         case .success(let taken):
@@ -71,14 +74,25 @@ public struct CommandEngine: SnapshotEngine {
                 outcomes.append(.success(own))
             }
             return outcomes
-        case .failure(.command(let error)) where error.kind == .commandMissing:
-            throw .command(error)
         case .failure(let error):
             guard items.count > 1, !isOfPool(error) else { return items.map { _ in together } }
             var outcomes: [Outcome] = []
             for item in items { outcomes.append(await call([item], name)) }
             return outcomes
         }
+    }
+
+    /// The error of having no command, when that and nothing else came of every call.
+    private static func commandMissing(_ outcomes: [Outcome?]) -> ZFSError? {
+        var missing: ZFSError?
+        for outcome in outcomes {
+            switch outcome {
+            case .failure(.command(let error)) where error.kind == .commandMissing: missing = error
+            case .failure(.invalidName), .failure(.duplicate), nil: break
+            case .success, .failure: return nil
+            }
+        }
+        return missing
     }
 
     /// Whether trying each dataset alone would fail the same way, and perhaps wait as long.
@@ -103,7 +117,7 @@ public struct CommandEngine: SnapshotEngine {
                 return .success(
                     TakenSnapshot(name: name, duration: ContinuousClock.now - start, groupSize: items.count)
                 )
-            } catch where error.kind == .exists {
+            } catch  where error.kind == .exists {
                 name = name.next
             } catch {
                 return .failure(.command(error))

@@ -29,7 +29,8 @@ public struct SnapshotPrefix: Hashable, Sendable {
             case .empty: "the snapshot prefix is empty; give one such as 'kairos-'"
             case .character(let scalar):
                 "the snapshot prefix holds '\(SafeText.line(String(scalar)))'; use letters, digits, '_', '-', '.', ':'"
-            case .tooLong(let count): "the snapshot prefix is \(count) bytes long; use at most \(SnapshotPrefix.longest)"
+            case .tooLong(let count):
+                "the snapshot prefix is \(count) bytes long; use at most \(SnapshotPrefix.longest)"
             case .zfsDiff: "the snapshot prefix begins with 'zfs-diff-', which belongs to 'zfs diff'; use another"
             }
         }
@@ -89,6 +90,7 @@ public struct SnapshotName: Hashable, Sendable, Comparable, CustomStringConverti
         return full.utf8.count <= DatasetName.longest && DatasetName.isLegal(dataset) ? full : nil
     }
 
+    /// By time; names of one time by prefix.
     public static func < (left: Self, right: Self) -> Bool {
         (left.time, left.prefix.text) < (right.time, right.prefix.text)
     }
@@ -101,7 +103,7 @@ public struct SnapshotNamer: Hashable, Sendable {
     /// The time of the last name.
     public private(set) var last: Timestamp?
 
-    /// A namer that has made no name yet, or whose last one had this time (of the newest snapshot found, after a start).
+    /// A namer that has made no name yet, or whose last one had this time: after a start, that of the newest snapshot.
     public init(prefix: SnapshotPrefix = .standard, last: Timestamp? = nil) {
         self.prefix = prefix
         self.last = last

@@ -2,7 +2,7 @@ import Datasets
 
 /// A user property of a snapshot, fit to be given to `zfs`.
 public struct SnapshotProperty: Hashable, Sendable {
-    /// The longest value, in bytes. ZFS itself allows 8,191 (`ZFS_MAXPROPLEN`), older ones 1,024.
+    /// The longest value, in bytes: the limit of zfs-fuse's pools. OpenZFS allows 8,192 (zfsprops(7)).
     public static let longestValue = 1024
 
     /// The name: lower-case letters, digits and `:+._-`, with a colon, at most 255 bytes.
@@ -68,16 +68,24 @@ public enum SnapshotTrigger: String, Hashable, Sendable, CaseIterable {
 
 /// What was done to a file. The order is that in which counts are written.
 public enum ChangeKind: String, Hashable, Sendable, CaseIterable, Comparable {
+    /// A file, link or device node came into being.
     case create
+    /// Bytes were written.
     case write
+    /// A file was made shorter or longer.
     case truncate
     /// A store through a shared mapping.
     case store
+    /// A directory was made.
     case mkdir
+    /// A name was taken away.
     case unlink
+    /// A directory was.
     case rmdir
+    /// A name moved.
     case rename
 
+    /// In the order of the cases.
     public static func < (left: Self, right: Self) -> Bool { left.order < right.order }
 
     private var order: Int { Self.allCases.firstIndex(of: self) ?? 0 }
@@ -163,7 +171,8 @@ public struct SnapshotProperties: Hashable, Sendable {
         self.lastChange = lastChange
     }
 
-    /// From the values of a snapshot's own properties; nil when Kairos did not make it. What cannot be read is left out.
+    /// From the values of a snapshot's own properties; nil when Kairos did not make it. What cannot be read is left
+    /// out.
     public init?(reading values: [String: String]) {
         guard let trigger = values[Self.trigger] else { return nil }
         self.trigger = SnapshotTrigger(rawValue: trigger)

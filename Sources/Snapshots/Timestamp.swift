@@ -22,6 +22,7 @@ public struct Timestamp: Hashable, Sendable, Comparable {
         self.init(milliseconds: seconds < 0 ? 0 : whole * 1000 + min(max(nanoseconds / 1_000_000, 0), 999))
     }
 
+    /// The earlier one first.
     public static func < (left: Self, right: Self) -> Bool { left.milliseconds < right.milliseconds }
 
     /// The next millisecond; of the latest moment itself.
