@@ -49,7 +49,7 @@ struct GlobAutomaton: Sendable {
                 set(state, in: &entries, at: Int(slash) * words)
             case .bytes(let bytes):
                 state += 1
-                for byte in UInt8.min...UInt8.max where bytes.contains(byte) {
+                for byte in bytes {
                     set(state, in: &entries, at: Int(byte) * words)
                 }
             }

@@ -1,8 +1,8 @@
 /// A parsed pattern: what it matches, counted from the dataset's root.
 struct Glob {
     enum Token: Equatable {
-        /// One byte of a set.
-        case bytes(ByteSet)
+        /// One byte of these.
+        case bytes([UInt8])
         /// `*`
         case run
         /// `**`
@@ -16,45 +16,8 @@ struct Glob {
     var isDirectory: Bool
 }
 
-/// A set of bytes.
-struct ByteSet: Equatable {
-    private var low: UInt128 = 0
-    private var high: UInt128 = 0
-
-    init(_ byte: UInt8) {
-        insert(byte)
-    }
-
-    init() {}
-
-    /// Every byte but the slash: what `?` matches, and what `[!...]` starts from.
-    static let name: ByteSet = {
-        var set = ByteSet()
-        (set.low, set.high) = (~0, ~0)
-        set.remove(slash)
-        return set
-    }()
-
-    mutating func insert(_ byte: UInt8) {
-        if byte < 128 {
-            low |= 1 << UInt128(byte)
-        } else {
-            high |= 1 << UInt128(byte - 128)
-        }
-    }
-
-    mutating func remove(_ byte: UInt8) {
-        if byte < 128 {
-            low &= ~(1 << UInt128(byte))
-        } else {
-            high &= ~(1 << UInt128(byte - 128))
-        }
-    }
-
-    func contains(_ byte: UInt8) -> Bool {
-        byte < 128 ? low >> UInt128(byte) & 1 == 1 : high >> UInt128(byte - 128) & 1 == 1
-    }
-}
+/// Every byte but the slash: what `?` matches.
+private let nameBytes = (UInt8.min...UInt8.max).filter { $0 != slash }
 
 let slash = UInt8(ascii: "/")
 
@@ -126,7 +89,7 @@ struct GlobParser {
             if token != .directories || tokens.last != .directories {
                 tokens.append(token)
             }
-            hasSlash = hasSlash || token == .directories || token == .bytes(ByteSet(slash))
+            hasSlash = hasSlash || token == .directories || token == .bytes([slash])
         }
         if !hasSlash {
             tokens.insert(.directories, at: 0)
@@ -149,7 +112,7 @@ struct GlobParser {
         position += 1
         switch byte {
         case UInt8(ascii: "?"):
-            return .bytes(.name)
+            return .bytes(nameBytes)
         case UInt8(ascii: "["):
             return .bytes(try byteClass())
         case UInt8(ascii: "*"):
@@ -162,33 +125,29 @@ struct GlobParser {
             position += 1
             return .directories
         default:
-            return .bytes(ByteSet(byte))
+            return .bytes([byte])
         }
     }
 
-    private mutating func byteClass() throws(IgnoreSyntaxError) -> ByteSet {
+    private mutating func byteClass() throws(IgnoreSyntaxError) -> [UInt8] {
         guard let end = GlobParser.classEnd(bytes, opening: position - 1) else { throw failure(.unclosedClass) }
         let isNegated = bytes[position] == UInt8(ascii: "!")
         let members = Array(bytes[(isNegated ? position + 1 : position)..<end])
         position = end + 1
         guard !members.contains(slash) else { throw failure(.slashInClass) }
         guard members.allSatisfy({ $0 < 0x80 }) else { throw failure(.wideCharacterInClass) }
-        var set = isNegated ? ByteSet.name : ByteSet()
+        var listed = [Bool](repeating: false, count: 256)
         var index = 0
         while index < members.count {
             let isRange = index + 2 < members.count && members[index + 1] == UInt8(ascii: "-")
             let last = isRange ? members[index + 2] : members[index]
             guard members[index] <= last else { throw failure(.reversedRange) }
-            for byte in members[index]...last where byte != slash {
-                if isNegated {
-                    set.remove(byte)
-                } else {
-                    set.insert(byte)
-                }
+            for byte in members[index]...last {
+                listed[Int(byte)] = true
             }
             index += isRange ? 3 : 1
         }
-        return set
+        return nameBytes.filter { listed[Int($0)] != isNegated }
     }
 
     private func failure(_ reason: IgnoreSyntaxError.Reason) -> IgnoreSyntaxError {

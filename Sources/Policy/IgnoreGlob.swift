@@ -60,8 +60,8 @@ public struct IgnoreSyntaxError: Error, Hashable, Sendable, CustomStringConverti
 ///
 /// A pattern without a `/` but a trailing one matches a name at any depth; any other one is a path from the root. What
 /// names a directory covers everything below it; with a trailing `/` it covers *only* what is below directories (or a
-/// path that is itself given with a trailing `/`). There is no escape: write `[*]`, `[,]`. Spaces next to a comma and at
-/// the ends are dropped.
+/// path that is itself given with a trailing `/`). There is no escape: write `[*]`, `[,]`. Spaces next to a comma and
+/// at the ends are dropped.
 ///
 ///     let rules = try IgnoreRules(parsing: "*.tmp, cache/, /var/log/**")
 ///     rules.ignores(path: "home/ann/cache/x".utf8)   // true

@@ -32,6 +32,12 @@ public struct Instant: InstantProtocol, Hashable, Sendable, CustomStringConverti
         lhs.advanced(by: rhs)
     }
 
+    /// The moment `rhs` earlier, saturating like `advanced(by:)`.
+    public static func - (lhs: Instant, rhs: Duration) -> Instant {
+        // The least duration has no positive counterpart: one attosecond less makes no difference here.
+        lhs.advanced(by: Duration(attoseconds: -max(rhs.attoseconds, -Int128.max)))
+    }
+
     /// The time from `rhs` to `lhs`: negative when `rhs` is later.
     public static func - (lhs: Instant, rhs: Instant) -> Duration {
         rhs.duration(to: lhs)

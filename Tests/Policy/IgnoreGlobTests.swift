@@ -68,7 +68,8 @@ struct IgnoreGlobTests {
             ("///", "///", .emptyComponent), ("./a", "./a", .dotComponent), ("a/..", "a/..", .dotComponent),
             ("a\0b", "a\0b", .nul), ("[abc", "[abc", .unclosedClass), ("[", "[", .unclosedClass),
             ("[]", "[]", .unclosedClass), ("[!]", "[!]", .unclosedClass), ("x[,b", "x[", .unclosedClass),
-            ("[z-a]", "[z-a]", .reversedRange), ("[a/b]", "[a/b]", .slashInClass), ("[é]", "[é]", .wideCharacterInClass),
+            ("[z-a]", "[z-a]", .reversedRange), ("[a/b]", "[a/b]", .slashInClass),
+            ("[é]", "[é]", .wideCharacterInClass),
         ] as [(String, String, IgnoreSyntaxError.Reason)])
     func malformed(list: String, pattern: String, reason: IgnoreSyntaxError.Reason) {
         #expect(throws: IgnoreSyntaxError(pattern: pattern, reason: reason)) { try IgnoreRules(parsing: list) }
@@ -101,7 +102,9 @@ struct IgnoreGlobTests {
 
     @Test(
         "Hostile patterns finish",
-        arguments: ["*a*a*a*a*a*a*a*b", "**a**a**a**a**b", "**/a/**/a/**/a/**/b", "/*a*/**/*a*/**/*b", "[!b]*[!b]*[!b]*b"])
+        arguments: [
+            "*a*a*a*a*a*a*a*b", "**a**a**a**a**b", "**/a/**/a/**/a/**/b", "/*a*/**/*a*/**/*b", "[!b]*[!b]*[!b]*b",
+        ])
     func hostile(pattern: String) throws {
         let rules = try IgnoreRules(parsing: pattern)
         let flat = [UInt8](repeating: UInt8(ascii: "a"), count: 100_000)
@@ -193,7 +196,8 @@ private struct ReferenceGlob {
         case "?":
             return !text.isEmpty && text.first != "/" && matches(rest, text.dropFirst())
         case "[" where rest.first == "!":
-            return !text.isEmpty && text.first != "/" && text.first != "a" && matches(pattern.dropFirst(4), text.dropFirst())
+            return !text.isEmpty && text.first != "/" && text.first != "a"
+                && matches(pattern.dropFirst(4), text.dropFirst())
         case "[":
             return (text.first == "a" || text.first == "b") && matches(pattern.dropFirst(4), text.dropFirst())
         default:

@@ -10,6 +10,10 @@ struct InstantTests {
         #expect(end + .seconds(Int64.max) == end)
         #expect(Instant.boot + .seconds(Int64.min) == .boot)
         #expect(Instant.boot + .nanoseconds(-1) == .boot)
+        #expect(end - .seconds(Int64.min) == end)
+        #expect(Instant.boot - Duration(attoseconds: .min) == end)
+        #expect(Instant.boot - .nanoseconds(1) == .boot)
+        #expect(end - .nanoseconds(1) < end)
         #expect(end + Duration(attoseconds: .max) == end)
         #expect(end + Duration(attoseconds: .min) == .boot)
     }

@@ -1,0 +1,34 @@
+import Policy
+import Testing
+
+/// The policy in simulated worlds. To look at one that failed: `World.run(seed: 0x...)`.
+@Suite("Dataset policy: promises")
+struct DatasetPolicyPropertyTests {
+    @Test("Every promise holds in 1,000 random lives", arguments: seeds)
+    func promises(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
+        var counts = Counts()
+        for _ in 0..<1_000 {
+            let life = random.next()
+            let world = World.run(seed: life)
+            #expect(
+                world.violations.isEmpty,
+                "life \(hex(life)) of seed \(hex(seed)), \(world.profile): \(world.violations)")
+            counts += world.counts
+        }
+        // The runs meet what they are meant to test.
+        #expect(counts.snapshots > 2_000, "seed \(hex(seed)): \(counts)")
+        #expect(counts.checks > 500, "seed \(hex(seed)): \(counts)")
+        #expect(counts.failures > 200, "seed \(hex(seed)): \(counts)")
+        #expect(counts.caughtInFlight > 100, "seed \(hex(seed)): \(counts)")
+        #expect(counts.missedInFlight > 100, "seed \(hex(seed)): \(counts)")
+    }
+
+    @Test("A broken policy is caught", arguments: Mutation.allCases)
+    func mutations(mutation: Mutation) {
+        var random = SplitMix64(seed: 7)
+        let lives = (0..<300).map { _ in random.next() }
+        let broken = Set(lives.lazy.flatMap { World.run(seed: $0, mutation: mutation).violations.map(\.rule) })
+        #expect(broken.contains(mutation.brokenPromise), "\(mutation) broke \(broken) in \(lives.count) lives")
+    }
+}

@@ -1,0 +1,284 @@
+import Policy
+
+/// Which parts of reality a simulated run has.
+struct Profile: CustomStringConvertible {
+    /// Besides marks in the slot: changes known from a path, unseen ones, and suspicions.
+    var hasUncertainty = false
+    var hasFailures = false
+    var changesSettings = false
+    var endsWithFlush = false
+
+    var description: String {
+        "uncertainty \(hasUncertainty), failures \(hasFailures), settings \(changesSettings), flush \(endsWithFlush)"
+    }
+
+    init(random: inout SplitMix64) {
+        hasUncertainty = random.chance(60)
+        hasFailures = random.chance(40)
+        changesSettings = random.chance(25)
+        endsWithFlush = random.chance(25)
+    }
+}
+
+/// A dataset, the kernel's slot, an engine and a daemon around one policy, on a virtual clock. It knows what changed
+/// and what each snapshot holds, and holds the policy to its promises.
+struct World {
+    struct Change {
+        let time: Instant
+        /// When the policy could know of it: a mark at once, a path or a suspicion when it is delivered.
+        var known: Instant?
+        /// Whether it is known for a change, not merely suspected.
+        var isCertain = false
+        let wasInFlight: Bool
+    }
+
+    enum Happening {
+        case mark(commit: Bool)
+        /// A change that is told later, by an event with its time.
+        case resolved(after: Duration, commit: Bool)
+        /// A change that no probe sees; something is suspected then or later.
+        case unseen(noticed: Duration, delivered: Duration)
+        case falseAlarm
+        case deliver(PolicyEvent, change: Int?)
+        case settings(Settings)
+        case flush
+        case wake
+        /// The moment at which ZFS takes the snapshot, or looks.
+        case decide
+        case finish
+    }
+
+    struct Flight {
+        let isCheck: Bool
+        let started: Instant
+        let fails: Bool
+        var seen = 0
+    }
+
+    let profile: Profile
+    var random: SplitMix64
+    var subject: Subject
+    var settings: Settings
+    var queue: [(time: Instant, order: Int, what: Happening)] = []
+    var scheduled = 0
+    var now = Instant(nanoseconds: 1_000_000_000_000)
+    var deadline: Instant?
+
+    var changes: [Change] = []
+    /// How many of the changes the newest snapshot holds: they are in order of time.
+    var captured = 0
+    /// The kernel's slot in the current epoch.
+    var slot: (first: Instant, last: Instant, commit: Bool)?
+    var flight: Flight?
+
+    // What the promises are measured against.
+    var engineLimit = Duration.zero
+    var longestQuiet = Duration.zero
+    var longestDelay = Duration.zero
+    var longestInterval = Duration.zero
+    var lastDisturbance = Instant.boot
+    var lastSnapshotStart: Instant?
+    var lastAttemptStart: Instant?
+    var failures = (snapshots: 0, checks: 0)
+    var lastFailure = (snapshot: Instant.boot, check: Instant.boot)
+    var isStopping = false
+    var hadFlushSince: Instant?
+
+    var log: [(event: PolicyEvent, now: Instant, decision: Decision)] = []
+    var violations: [Violation] = []
+    var counts = Counts()
+
+    /// Runs the whole life of one dataset, from `seed` alone.
+    static func run(seed: UInt64, mutation: Mutation? = nil) -> World {
+        var world = World(seed: seed, mutation: mutation)
+        let initial = world.subject
+        world.live()
+        world.replay(from: initial)
+        return world
+    }
+
+    private init(seed: UInt64, mutation: Mutation?) {
+        random = SplitMix64(seed: seed)
+        profile = Profile(random: &random)
+        settings = World.settings(&random)
+        subject = Subject(settings: settings, mutation: mutation)
+        engineLimit = random.pick([.zero, .milliseconds(50), .seconds(1), .seconds(8)])
+        note(settings)
+        plan()
+    }
+
+    mutating func live() {
+        var steps = 0
+        while violations.isEmpty, let next = nextTime() {
+            now = max(now, next)
+            if let index = indexOfNext(), queue[index].time <= now {
+                happen(queue.remove(at: index).what)
+            } else {
+                observe()
+            }
+            checkNothingForgotten()
+            steps += 1
+            guard steps < 20_000 else { return violate(.livelock, "more than \(steps) steps") }
+        }
+        if violations.isEmpty {
+            checkEnd()
+        }
+    }
+
+    private func indexOfNext() -> Int? {
+        queue.indices.min { (queue[$0].time, queue[$0].order) < (queue[$1].time, queue[$1].order) }
+    }
+
+    private func nextTime() -> Instant? {
+        let queued = indexOfNext().map { queue[$0].time }
+        guard let queued, let deadline else { return queued ?? deadline }
+        return min(queued, deadline)
+    }
+
+    mutating func schedule(_ what: Happening, at time: Instant) {
+        queue.append((time, scheduled, what))
+        scheduled += 1
+    }
+}
+
+// MARK: What happens
+
+extension World {
+    private mutating func happen(_ what: Happening) {
+        switch what {
+        case .mark(let commit):
+            mark(commit: commit)
+        case .resolved(let delay, let commit):
+            disturb(by: delay)
+            schedule(.deliver(.resolved(at: now, commit: commit), change: change(known: nil)), at: now + delay)
+        case .unseen(let noticed, let delivered):
+            disturb(by: noticed + delivered)
+            let event = PolicyEvent.suspected(at: now + noticed)
+            schedule(.deliver(event, change: change(known: nil)), at: now + noticed + delivered)
+        case .falseAlarm:
+            disturb(by: .zero)
+            feed(.suspected(at: now))
+            observe()
+        case .deliver(let event, let index):
+            deliver(event, change: index)
+        case .settings(let new):
+            disturb(by: .zero)
+            settings = new
+            note(new)
+            feed(.settings(new))
+            observe()
+        case .flush:
+            hadFlushSince = now
+            readSlot()
+            act(on: feed(.flush))
+        case .wake:
+            observe()
+        case .decide:
+            flight?.seen = changes.count
+        case .finish:
+            finish()
+        }
+    }
+
+    private mutating func change(known: Instant?) -> Int {
+        changes.append(
+            Change(time: now, known: known, isCertain: known != nil, wasInFlight: flight.map { !$0.isCheck } ?? false))
+        return changes.count - 1
+    }
+
+    private mutating func mark(commit: Bool) {
+        disturb(by: .zero)
+        _ = change(known: now)
+        let isFirst = slot == nil
+        slot = (slot?.first ?? now, now, commit)
+        // The kernel wakes the daemon for a first mark and at commit points only.
+        if isFirst || commit {
+            observe()
+        }
+    }
+
+    private mutating func deliver(_ event: PolicyEvent, change index: Int?) {
+        feed(event)
+        if let index {
+            changes[index].known = now
+            if case .resolved = event {
+                changes[index].isCertain = true
+            }
+        }
+        observe()
+    }
+
+    private mutating func disturb(by delay: Duration) {
+        lastDisturbance = max(lastDisturbance, now + delay)
+    }
+
+    /// What the daemon does at each wake-up.
+    private mutating func observe() {
+        readSlot()
+        let decision = feed(.tick)
+        checkDeadline(decision)
+        act(on: decision)
+    }
+
+    private mutating func readSlot() {
+        guard let slot else { return }
+        let event = PolicyEvent.marked(first: slot.first, last: slot.last, commit: slot.commit)
+        feed(event)
+        var again = subject
+        _ = again.handle(event, now: now)
+        if again.policy != subject.policy {
+            violate(.idempotence, "the same mark fed twice")
+        }
+    }
+
+    @discardableResult
+    private mutating func feed(_ event: PolicyEvent) -> Decision {
+        let decision = subject.handle(event, now: now)
+        log.append((event, now, decision))
+        deadline = decision.deadline
+        return decision
+    }
+
+    private mutating func act(on decision: Decision) {
+        guard let action = decision.action else { return }
+        checkStart(of: action)
+        let isCheck = action == .check
+        let taken = random.duration(.zero...engineLimit)
+        let fails = profile.hasFailures && !isStopping && random.chance(30)
+        flight = Flight(isCheck: isCheck, started: now, fails: fails)
+        slot = nil
+        schedule(.decide, at: now + random.duration(.zero...taken))
+        schedule(.finish, at: now + taken)
+        lastAttemptStart = now
+        if !isCheck {
+            lastSnapshotStart = now
+        }
+    }
+
+    private mutating func finish() {
+        guard let flight else { return }
+        self.flight = nil
+        switch (flight.isCheck, flight.fails) {
+        case (true, true):
+            counts.failures += 1
+            failures.checks += 1
+            lastFailure.check = now
+            feed(.checkFailed(at: now))
+        case (false, true):
+            counts.failures += 1
+            failures.snapshots += 1
+            lastFailure.snapshot = now
+            feed(.failed(at: now))
+        case (true, false):
+            counts.checks += 1
+            failures.checks = 0
+            feed(flight.seen > captured ? .changed : .unchanged(started: flight.started))
+        case (false, false):
+            counts.snapshots += 1
+            failures = (0, 0)
+            capture(flight)
+            feed(.succeeded(started: flight.started, finished: now))
+        }
+        observe()
+    }
+}

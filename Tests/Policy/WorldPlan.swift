@@ -1,0 +1,69 @@
+import Policy
+
+/// What a run will be made of.
+extension World {
+    static func settings(_ random: inout SplitMix64) -> Settings {
+        let maxDelay = random.duration(
+            .milliseconds(10)...random.pick([.milliseconds(100), .seconds(5), .seconds(40)]))
+        let quiet = random.chance(15) ? .zero : random.duration(.zero...maxDelay)
+        let base = random.duration(.zero...(.seconds(2)))
+        return Settings(
+            quiet: quiet,
+            maxDelay: maxDelay,
+            minInterval: random.duration(.milliseconds(1)...maxDelay),
+            commitQuiet: random.chance(50) ? nil : random.duration(.zero...quiet),
+            backoffBase: base,
+            backoffLimit: base + random.duration(.zero...(.seconds(20)))
+        )
+    }
+
+    /// The bounds are those of the loosest settings that were ever in force.
+    mutating func note(_ settings: Settings) {
+        longestQuiet = max(longestQuiet, settings.quiet)
+        longestDelay = max(longestDelay, settings.maxDelay)
+        longestInterval = max(longestInterval, settings.minInterval)
+    }
+
+    /// Bursts and pauses, from ties to minutes.
+    mutating func plan() {
+        if profile.hasUncertainty {
+            schedule(.falseAlarm, at: now)
+        }
+        var time = now
+        var pace = Duration.zero
+        for _ in 0..<Int.random(in: 1...60, using: &random) {
+            if random.chance(30) {
+                let paces: [Duration] = [
+                    .zero, .microseconds(300), .milliseconds(3), .milliseconds(100), .seconds(2), .seconds(15),
+                    .seconds(60),
+                ]
+                pace = random.pick(paces)
+            }
+            time = time + random.duration(.zero...pace)
+            schedule(happening(), at: time)
+        }
+        if profile.endsWithFlush {
+            schedule(.flush, at: time + .seconds(10) + random.duration(.zero...longestDelay))
+        }
+    }
+
+    private mutating func happening() -> Happening {
+        let dice = Int.random(in: 0..<100, using: &random)
+        if dice < 5 {
+            return .wake
+        }
+        if dice < 10, profile.changesSettings {
+            return .settings(World.settings(&random))
+        }
+        guard profile.hasUncertainty, dice < 60 else { return .mark(commit: random.chance(40)) }
+        switch dice {
+        case ..<40: return .resolved(after: delay(), commit: random.chance(40))
+        case ..<53: return .unseen(noticed: delay(), delivered: delay())
+        default: return .falseAlarm
+        }
+    }
+
+    private mutating func delay() -> Duration {
+        random.duration(.zero...random.pick([.zero, .microseconds(500), .milliseconds(20), .seconds(1), .seconds(5)]))
+    }
+}
