@@ -12,10 +12,8 @@ let strict: [SwiftSetting] = [
 ]
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
-let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
-let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
 
 func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: strict)
@@ -31,9 +29,7 @@ let package = Package(
     products: [.executable(name: "kairos", targets: ["kairos"])],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
-        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.5.0"),
-        .package(url: "https://github.com/apple/swift-collections", from: "1.2.0"),
         // Without its default trait it would pull in Foundation: 44 MB in a static executable.
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.0", traits: []),
     ],
@@ -50,13 +46,16 @@ let package = Package(
 
         module("BPF", ["CLibbpf", systemPackage]),
         module("Policy", []),
-        module("Datasets", ["CLinux", "Policy", subprocess, systemPackage, logging]),
-        module("Tracing", ["BPF", "CBPFObjects", "CLinux", "Datasets", systemPackage, logging]),
-        module("Snapshots", ["Datasets", "Policy", systemPackage, logging]),
-        module("Daemon", ["Tracing", "Snapshots", "Datasets", "Policy", "CLinux", collections, systemPackage, logging]),
+        module("Datasets", [subprocess, systemPackage]),
+        module("Tracing", ["BPF", "CBPFObjects", "CLinux", "Datasets", systemPackage]),
+        module("Snapshots", ["Datasets"]),
+        module("Daemon", ["BPF", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage]),
         module("Scratch", ["Datasets", "CLinux", subprocess, systemPackage]),
-        module("Commands", ["Daemon", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", argumentParser, logging]),
-        .executableTarget(name: "kairos", dependencies: ["Commands"], swiftSettings: strict),
+        module(
+            "Commands",
+            ["Daemon", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage, argumentParser]
+        ),
+        .executableTarget(name: "kairos", dependencies: ["Commands", argumentParser], swiftSettings: strict),
 
         tests("Policy", ["Policy"]),
         tests("Datasets", ["Datasets", "Policy"]),

@@ -104,7 +104,7 @@ struct kairos_control {
 	__s32 cookie;    /* calibration: a close(cookie) by user space, a descriptor that cannot be */
 	__u32 fired;     /* enum kairos_probe: the programs that answered */
 	__u32 self;      /* its own process, as the kernel numbers it in the first PID namespace */
-	__u32 candidate_pending; /* 1: user space knows that candidates wait in the ring */
+	__u32 pending;   /* 1: user space was woken for records that ask for it only once; it clears this */
 	__u32 reserved;
 	__u64 sent;      /* records */
 	__u64 lost;      /* records that found the ring full; those of kind change */

@@ -74,8 +74,8 @@ struct {
  * one CPU (it counts a miss instead), but two programs may interleave where tracing programs can be preempted.
  */
 struct scratch {
-	struct kairos_record record;
 	u64 walk; /* the dentry that scratch__walk() starts at: a global function takes no kernel pointer */
+	struct kairos_record record;
 	char data[KAIROS_DATA_MAX];
 	char slack[KAIROS_PATH_MAX]; /* lets the verifier see that the last string ends inside */
 };

@@ -115,6 +115,7 @@ struct call_args {
 	long result;
 	u32 number; /* with KAIROS_COMPAT */
 	u32 self;
+	struct kairos_control *control;
 };
 
 /* Typed, read-only access to a kernel object by a plain pointer; since 6.2 (a35b9af4ec2c). Without it: probe reads. */
@@ -164,6 +165,15 @@ static __always_inline struct file *file__of(int fd)
 /* Loads of a field through a pointer that file__of() gave. */
 #define FIELD(ptr, ...) (bpf_rdonly_cast ? ___arrow_direct(ptr, __VA_ARGS__) : BPF_CORE_READ(ptr, __VA_ARGS__))
 #define ___arrow_direct(ptr, ...) ___arrow(ptr, __VA_ARGS__)
+
+/* True for the first of the records that user space has not been told of yet; it clears the flag when it looks. */
+static __always_inline bool wake__first(struct kairos_control *ctl)
+{
+	if (READ_ONCE(ctl->pending))
+		return false;
+	WRITE_ONCE(ctl->pending, 1);
+	return true;
+}
 
 static __always_inline u32 mount__id(struct vfsmount *mnt)
 {
@@ -236,6 +246,8 @@ static __always_inline int change__file(struct file *file, int fd, u32 op, const
 			return 0;
 		wake = dirtied || flags & KAIROS_SLOT_WAKE_RECORD ||
 		       (flags & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT);
+	} else {
+		wake = wake__first(args->control);
 	}
 	sc = scratch__begin(SCRATCH_SYSCALLS, KAIROS_RECORD_CHANGE, op, now);
 	if (!sc)
@@ -457,12 +469,11 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 		if (dirtied)
 			sc->record.flags |= KAIROS_F_DIRTIED;
 		wake = dirtied || (s && READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_RECORD) ||
-		       (s && READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT);
+		       (s && READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT) ||
+		       (tracing && wake__first(ctl));
 	} else {
-		/* It may be a mark. User space clears the flag when it looks, at most some fifty times a second. */
-		wake = !READ_ONCE(ctl->candidate_pending);
-		if (wake)
-			WRITE_ONCE(ctl->candidate_pending, 1);
+		/* It may be a mark. User space clears the flag at most some fifty times a second. */
+		wake = wake__first(ctl);
 	}
 	if (!send_call(sc, at, args, wake) && s)
 		__sync_fetch_and_add(&s->lost, 1);
@@ -564,6 +575,7 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 	if (result < 0)
 		return 0;
 	args.self = ctl->self;
+	args.control = ctl;
 
 	switch (call) {
 	case CALL_WRITE:
@@ -653,6 +665,8 @@ static __always_inline int change__folio(struct address_space *mapping)
 		if (!seen__first(dev, inode->i_ino, epoch, KAIROS_OP_STORE))
 			return 0;
 		wake = dirtied || READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_RECORD;
+	} else {
+		wake = wake__first(ctl);
 	}
 	sc = scratch__begin(SCRATCH_FOLIO, KAIROS_RECORD_CHANGE, KAIROS_OP_STORE, now);
 	if (!sc)

@@ -11,7 +11,6 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -21,7 +20,6 @@ const uint64_t kairos_resolve_in_root = RESOLVE_IN_ROOT;
 const uint64_t kairos_resolve_no_magiclinks = RESOLVE_NO_MAGICLINKS;
 const uint64_t kairos_open_path_directory = O_PATH | O_CLOEXEC | O_DIRECTORY;
 const uint64_t kairos_open_path = O_PATH | O_CLOEXEC;
-const uint64_t kairos_open_for_flush = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOATIME;
 
 int kairos_epoll_create(void)
 {
@@ -89,39 +87,36 @@ void kairos_timerfd_clear(int fd)
 	kairos_eventfd_clear(fd);
 }
 
-static void signal_set(sigset_t *set, const int *signals, size_t count)
+static int signal_pipe[2] = {-1, -1};
+
+static void signal_caught(int number)
 {
+	int saved = errno;
+	unsigned char byte = number;
+
+	/* A full pipe holds thousands of signals that nobody has read: one more tells nothing. */
+	(void)!write(signal_pipe[1], &byte, 1);
+	errno = saved;
+}
+
+int kairos_signals_catch(const int *signals, size_t count)
+{
+	struct sigaction action = {.sa_handler = signal_caught, .sa_flags = SA_RESTART};
 	size_t i;
 
-	sigemptyset(set);
-	for (i = 0; i < count; i++)
-		sigaddset(set, signals[i]);
-}
-
-int kairos_signalfd(const int *signals, size_t count)
-{
-	sigset_t set;
-
-	signal_set(&set, signals, count);
-	errno = pthread_sigmask(SIG_BLOCK, &set, NULL);
-	if (errno)
+	if (signal_pipe[0] < 0 && pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK))
 		return -1;
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	for (i = 0; i < count; i++)
+		if (sigaction(signals[i], &action, NULL))
+			return -1;
+	return signal_pipe[0];
 }
 
-int kairos_signalfd_next(int fd)
+int kairos_signals_next(int fd)
 {
-	struct signalfd_siginfo info;
+	unsigned char byte;
 
-	return read(fd, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
-}
-
-void kairos_signals_unblock(const int *signals, size_t count)
-{
-	sigset_t set;
-
-	signal_set(&set, signals, count);
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	return read(fd, &byte, 1) == 1 ? byte : 0;
 }
 
 uint64_t kairos_monotonic_ns(void)

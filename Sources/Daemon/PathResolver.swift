@@ -14,7 +14,8 @@ struct PathResolver: ~Copyable {
     enum Outcome: Hashable, Sendable {
         /// Where the changed directory lies, its path here, and the last component of the name below it.
         case found(DeviceNumber, directory: [UInt8], name: [UInt8])
-        case unresolved
+        /// Why not, for people.
+        case unresolved(String)
     }
 
     private let ownNamespace: UInt64
@@ -29,14 +30,14 @@ struct PathResolver: ~Copyable {
 
     /// Resolves the directory of the record's first name, or of its second: both names of a rename lie in one file system.
     mutating func resolve(_ record: Record, mounts: MountTable) -> Outcome {
-        guard !record.hasFault else { return .unresolved }
+        guard !record.hasFault else { return .unresolved("the path could not be read") }
+        var outcome = Outcome.unresolved("the record has no path")
         for name in [record.name, record.newName] {
             guard let name else { continue }
-            if case .found(let device, let directory, let last) = resolve(name, of: record, mounts: mounts) {
-                return .found(device, directory: directory, name: last)
-            }
+            outcome = resolve(name, of: record, mounts: mounts)
+            if case .found = outcome { break }
         }
-        return .unresolved
+        return outcome
     }
 
     private mutating func resolve(_ name: GivenName, of record: Record, mounts: MountTable) -> Outcome {
@@ -47,7 +48,9 @@ struct PathResolver: ~Copyable {
         } else {
             opened = openThere(name, split, process: record.process)
         }
-        guard let opened, let identity = FileIdentity(descriptor: opened.raw) else { return .unresolved }
+        guard let opened, let identity = FileIdentity(descriptor: opened.raw) else {
+            return .unresolved("its directory is not there any more, or not reachable from here")
+        }
         return .found(identity.device, directory: opened.path(), name: split.last)
     }
 
@@ -161,6 +164,13 @@ struct Descriptor: ~Copyable {
             raw: Self.open(AT_FDCWD, path, flags: kairos_open_path_directory, resolve: magicLinks ? 0 : kairos_resolve_no_magiclinks))
     }
 
+    /// A file by its path in this mount namespace; a symbolic link in the last component is not followed.
+    init?(file path: [UInt8]) {
+        self.init(
+            raw: Self.open(
+                AT_FDCWD, path, flags: kairos_open_path | UInt64(O_NOFOLLOW), resolve: kairos_resolve_no_magiclinks))
+    }
+
     /// What `name` names below `start`: with `inRoot` as if `start` were the root directory.
     init?(below start: borrowing Descriptor, _ name: SplitName, inRoot: Bool) {
         let path = name.directory.isEmpty ? [UInt8(ascii: ".")] : name.directory
@@ -179,10 +189,10 @@ struct Descriptor: ~Copyable {
 
     /// Its path in this mount namespace, as the kernel prints it.
     func path() -> [UInt8] {
-        let buffer = [UInt8](unsafeUninitializedCapacity: Int(PATH_MAX)) { bytes, count in
-            count = max(0, readlink("/proc/self/fd/\(raw)", bytes.baseAddress, bytes.count))
+        [UInt8](unsafeUninitializedCapacity: Int(PATH_MAX)) { bytes, count in
+            guard let base = bytes.baseAddress else { return }
+            count = max(0, readlink("/proc/self/fd/\(raw)", base, bytes.count))
         }
-        return buffer
     }
 
     private static func open(_ directory: CInt, _ path: [UInt8], flags: UInt64, resolve: UInt64) -> CInt {

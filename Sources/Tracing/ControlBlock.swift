@@ -18,6 +18,8 @@ public struct ProbeCounters: Hashable, Sendable {
     public var unmatched: UInt64 = 0
     /// Runs that the kernel left out, since the program ran on that CPU already.
     public var missedRuns: UInt64 = 0
+
+    public init() {}
 }
 
 /// `struct kairos_control`.
@@ -38,17 +40,21 @@ struct ControlBlock: ~Copyable, Sendable {
 
     var fired: UInt32 { memory.load32(at: offset(\.fired)) }
 
-    var candidatePending: Bool {
-        get { memory.load32(at: offset(\.candidate_pending)) != 0 }
-        nonmutating set { memory.store32(newValue ? 1 : 0, at: offset(\.candidate_pending)) }
+    var wakePending: Bool {
+        get { memory.load32(at: offset(\.pending)) != 0 }
+        nonmutating set { memory.store32(newValue ? 1 : 0, at: offset(\.pending)) }
     }
 
     var counters: ProbeCounters {
-        ProbeCounters(
-            sent: memory.load64(at: offset(\.sent)), lost: memory.load64(at: offset(\.lost)),
-            candidatesLost: memory.load64(at: offset(\.candidates_lost)),
-            zfsCommandsLost: memory.load64(at: offset(\.zfs_lost)), truncated: memory.load64(at: offset(\.truncated)),
-            faults: memory.load64(at: offset(\.faults)), unmatched: memory.load64(at: offset(\.unmatched)))
+        var counters = ProbeCounters()
+        counters.sent = memory.load64(at: offset(\.sent))
+        counters.lost = memory.load64(at: offset(\.lost))
+        counters.candidatesLost = memory.load64(at: offset(\.candidates_lost))
+        counters.zfsCommandsLost = memory.load64(at: offset(\.zfs_lost))
+        counters.truncated = memory.load64(at: offset(\.truncated))
+        counters.faults = memory.load64(at: offset(\.faults))
+        counters.unmatched = memory.load64(at: offset(\.unmatched))
+        return counters
     }
 
     private func offset(_ field: PartialKeyPath<kairos_control>) -> Int {

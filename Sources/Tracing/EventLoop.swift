@@ -4,8 +4,8 @@ import Synchronization
 import SystemPackage
 
 /// Descriptors and clocks that a thread waits on: epoll with one absolute timer, signals and an inbox.
-struct EventLoop: ~Copyable {
-    enum Source: UInt64, Sendable {
+public final class EventLoop {
+    public enum Source: UInt64, Sendable {
         case ring, timer, inbox, signals, mounts
     }
 
@@ -14,11 +14,14 @@ struct EventLoop: ~Copyable {
     private let signals: FileDescriptor
     private var armed: UInt64 = 0
 
-    /// Blocks `signals` in this thread: they are read by `nextSignal()` from now on.
-    init(signals caught: [CInt], inbox: borrowing Wakeup) throws(Errno) {
-        epoll = try Self.check(kairos_epoll_create())
-        timer = try Self.check(kairos_timerfd())
-        signals = try Self.check(kairos_signalfd(caught, caught.count))
+    /// Catches `signals`, for the whole process: they are read by `nextSignal()` from now on.
+    public init(signals caught: [CInt], inbox: borrowing Wakeup) throws(Errno) {
+        let epoll = try Self.check(kairos_epoll_create())
+        let timer = try Self.check(kairos_timerfd())
+        let signals = try Self.check(kairos_signals_catch(caught, caught.count))
+        self.epoll = epoll
+        self.timer = timer
+        self.signals = signals
         try watch(timer, as: .timer)
         try watch(signals, as: .signals)
         try watch(inbox.descriptor, as: .inbox)
@@ -27,18 +30,17 @@ struct EventLoop: ~Copyable {
     deinit {
         try? epoll.close()
         try? timer.close()
-        try? signals.close()
     }
 
     /// `priority`: wait for POLLPRI, which is how mountinfo tells of a change (proc_pid_mounts(5)).
-    func watch(_ descriptor: FileDescriptor, as source: Source, priority: Bool = false) throws(Errno) {
+    public func watch(_ descriptor: FileDescriptor, as source: Source, priority: Bool = false) throws(Errno) {
         guard kairos_epoll_add(epoll.rawValue, descriptor.rawValue, priority, source.rawValue) == 0 else {
             throw Errno(rawValue: kairos_errno_value())
         }
     }
 
     /// Waits until a source has something, and says which.
-    func wait() throws(Errno) -> [Source] {
+    public func wait() throws(Errno) -> [Source] {
         var tokens = [UInt64](repeating: 0, count: 16)
         let count = kairos_epoll_wait(epoll.rawValue, &tokens, CInt(tokens.count))
         guard count >= 0 else { throw Errno(rawValue: kairos_errno_value()) }
@@ -48,7 +50,7 @@ struct EventLoop: ~Copyable {
     }
 
     /// Wakes at this CLOCK_MONOTONIC time in nanoseconds; nil: not at all.
-    mutating func setDeadline(_ deadline: UInt64?) {
+    public func setDeadline(_ deadline: UInt64?) {
         // 0 would disarm the timer; and arming it for what is armed already is a system call for nothing.
         let deadline = deadline.map { max($0, 1) } ?? 0
         guard deadline != armed || deadline != 0 else { return }
@@ -56,8 +58,8 @@ struct EventLoop: ~Copyable {
         _ = kairos_timerfd_set(timer.rawValue, deadline)
     }
 
-    func nextSignal() -> CInt? {
-        let signal = kairos_signalfd_next(signals.rawValue)
+    public func nextSignal() -> CInt? {
+        let signal = kairos_signals_next(signals.rawValue)
         return signal == 0 ? nil : signal
     }
 
@@ -68,10 +70,10 @@ struct EventLoop: ~Copyable {
 }
 
 /// An eventfd: any thread wakes the one that waits for it.
-struct Wakeup: ~Copyable, Sendable {
+public struct Wakeup: ~Copyable, Sendable {
     let descriptor: FileDescriptor
 
-    init() throws(Errno) {
+    public init() throws(Errno) {
         let raw = kairos_eventfd()
         guard raw >= 0 else { throw Errno(rawValue: kairos_errno_value()) }
         descriptor = FileDescriptor(rawValue: raw)
@@ -79,23 +81,23 @@ struct Wakeup: ~Copyable, Sendable {
 
     deinit { try? descriptor.close() }
 
-    func signal() { _ = kairos_eventfd_signal(descriptor.rawValue) }
-    func clear() { kairos_eventfd_clear(descriptor.rawValue) }
+    public func signal() { _ = kairos_eventfd_signal(descriptor.rawValue) }
+    public func clear() { kairos_eventfd_clear(descriptor.rawValue) }
 }
 
 /// What other threads have to say to the event thread, in order.
-final class Inbox<Message: Sendable>: Sendable {
+public final class Inbox<Message: Sendable>: Sendable {
     private let messages = Mutex<[Message]>([])
-    let wakeup: Wakeup
+    public let wakeup: Wakeup
 
-    init() throws(Errno) { wakeup = try Wakeup() }
+    public init() throws(Errno) { wakeup = try Wakeup() }
 
-    func post(_ message: Message) {
+    public func post(_ message: Message) {
         messages.withLock { $0.append(message) }
         wakeup.signal()
     }
 
-    func take() -> [Message] {
+    public func take() -> [Message] {
         wakeup.clear()
         return messages.withLock { waiting in
             defer { waiting = [] }
@@ -105,7 +107,7 @@ final class Inbox<Message: Sendable>: Sendable {
 }
 
 /// The two clocks: events carry the monotonic one, people read the other.
-public struct Clock: Sendable {
+public enum SystemClock {
     public static func monotonic() -> UInt64 { kairos_monotonic_ns() }
 
     /// Seconds since 1970, and nanoseconds.

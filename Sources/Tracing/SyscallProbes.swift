@@ -101,10 +101,10 @@ public final class SyscallProbes {
         return control.fired & KAIROS_PROBE_SYSCALLS.rawValue != 0
     }
 
-    /// True from the first candidate that woke user space until it is cleared: while it is, candidates do not wake.
-    public var candidatePending: Bool {
-        get { control.candidatePending }
-        set { control.candidatePending = newValue }
+    /// True from the first candidate (in a trace: record) that woke user space until it is cleared: others do not wake it.
+    public var wakePending: Bool {
+        get { control.wakePending }
+        set { control.wakePending = newValue }
     }
 
     public var counters: ProbeCounters {

@@ -1,1 +1,4 @@
-print("kairos")
+import ArgumentParser
+import Commands
+
+Kairos.main()

@@ -24,11 +24,14 @@ int kairos_timerfd(void);
 int kairos_timerfd_set(int fd, uint64_t deadline_ns);
 void kairos_timerfd_clear(int fd);
 
-/* Blocks the signals in the calling thread (and threads it makes later) and returns a descriptor that reports them. */
-int kairos_signalfd(const int *signals, size_t count);
-/* The next signal, or 0 when none waits. */
-int kairos_signalfd_next(int fd);
-void kairos_signals_unblock(const int *signals, size_t count);
+/*
+ * Catches the signals from now on, whatever thread they reach, and returns a descriptor that tells of them. One for the
+ * process: a second call adds its signals to the first one's descriptor. (Not a signalfd: that needs the signals blocked
+ * in every thread, and libraries make threads that unblock them.)
+ */
+int kairos_signals_catch(const int *signals, size_t count);
+/* The next signal that was caught, or 0 when none waits. */
+int kairos_signals_next(int fd);
 
 uint64_t kairos_monotonic_ns(void);
 /* CLOCK_REALTIME: seconds, and nanoseconds of the second. */
@@ -41,8 +44,6 @@ extern const uint64_t kairos_resolve_no_magiclinks;
 /* O_PATH | O_CLOEXEC | O_NONBLOCK, with O_DIRECTORY. */
 extern const uint64_t kairos_open_path_directory;
 extern const uint64_t kairos_open_path;
-/* For writing back mapped pages: O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOATIME. */
-extern const uint64_t kairos_open_for_flush;
 
 /* sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE): starts writing back the dirty pages of a file. */
 int kairos_start_writeback(int fd);

@@ -1,0 +1,23 @@
+import ArgumentParser
+
+/// The root of the command line.
+public struct Kairos: ParsableCommand {
+    public static let configuration = CommandConfiguration(
+        commandName: "kairos",
+        abstract: "ZFS snapshots at the right time: when files changed, and only then.",
+        discussion: """
+            EXAMPLES:
+              kairos doctor                   what works on this machine, and what to do about the rest
+              kairos run tank/home            snapshot tank/home whenever it changed and came to rest
+              kairos trace /srv               show who changes what below /srv
+              kairos demo                     see it all on a scratch pool, in a minute
+            """,
+        version: "kairos \(version)",
+        subcommands: [RunCommand.self]
+    )
+
+    /// The version, as `kairos --version` prints it.
+    public static let version = "0.1.0"
+
+    public init() {}
+}

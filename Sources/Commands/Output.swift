@@ -1,0 +1,74 @@
+import ArgumentParser
+import CLinux
+import Datasets
+import FoundationEssentials
+import Glibc
+import SystemPackage
+import Tracing
+
+/// Data goes to stdout, messages to stderr.
+enum Output {
+    /// A reader that went away (`kairos trace | head`) ends the program in order, not by SIGPIPE.
+    static func ignoreBrokenPipe() { signal(SIGPIPE, SIG_IGN) }
+
+    /// Writes bytes to stdout. False when nobody reads it any more.
+    @discardableResult
+    static func write(_ bytes: some Sequence<UInt8>) -> Bool {
+        (try? FileDescriptor.standardOutput.writeAll(bytes)) != nil
+    }
+
+    @discardableResult
+    static func line(_ text: String) -> Bool { write((text + "\n").utf8) }
+
+    /// One line for people, on stderr.
+    static func message(_ text: String) {
+        _ = try? FileDescriptor.standardError.writeAll(("kairos: " + text + "\n").utf8)
+    }
+
+    /// Says why nothing was done, in one line, and gives the exit status to throw.
+    static func failure(_ text: String, status: Int32 = 1) -> ExitCode {
+        message(text)
+        return ExitCode(status)
+    }
+
+    static func json(_ value: some Encodable) -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        guard let data = try? encoder.encode(value) else { return "{}" }
+        return String(decoding: data, as: UTF8.self)
+    }
+}
+
+/// Local time of day with milliseconds, as people read it: `09:05:00.123`.
+enum LocalTime {
+    static func text(_ time: (seconds: Int64, nanoseconds: Int64)) -> String {
+        var seconds = time_t(time.seconds)
+        var parts = tm()
+        localtime_r(&seconds, &parts)
+        func two(_ value: Int32) -> String { value < 10 ? "0\(value)" : "\(value)" }
+        let milliseconds = String(1000 + time.nanoseconds / 1_000_000).dropFirst()
+        return "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)).\(milliseconds)"
+    }
+}
+
+/// Numbers as people read them.
+enum Human {
+    static func milliseconds(_ duration: Duration) -> Int64 {
+        let (seconds, attoseconds) = duration.components
+        return seconds * 1000 + attoseconds / 1_000_000_000_000_000
+    }
+
+    static func count(_ number: some BinaryInteger, _ one: String, _ many: String? = nil) -> String {
+        "\(number) \(number == 1 ? one : many ?? one + "s")"
+    }
+}
+
+/// What every command that loads probes needs.
+enum Privileges {
+    static func requireRoot(_ command: String) throws {
+        guard geteuid() == 0 else {
+            throw Output.failure("\(command) loads eBPF programs and takes snapshots, which takes root: run 'sudo \(command)'")
+        }
+    }
+}

@@ -1,0 +1,143 @@
+import ArgumentParser
+import Daemon
+import Datasets
+import Glibc
+import Policy
+import Snapshots
+import Tracing
+
+struct RunCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run",
+        abstract: "Watch datasets and snapshot each when it changed and came to rest.",
+        discussion: """
+            Runs in the foreground, as root. SIGINT or SIGTERM: what is dirty is snapshotted, a summary is printed, exit 0; \
+            a second signal ends it at once. SIGHUP: properties are read again (after a 'zfs set' they are anyway).
+
+            A dataset is snapshotted when nothing changed in it for --quiet, and at the latest --max-delay after its first \
+            change that no snapshot holds; two snapshots are never closer than --min-interval. Without a change there is \
+            none. Flags win over the properties kairos:quiet, kairos:max-delay, kairos:min-interval, kairos:commit-quiet \
+            and kairos:ignore of the dataset. Durations: 500ms, 2s, 1m30s, 1h.
+
+            EXAMPLES:
+              kairos run tank/home                        watch one dataset
+              kairos run -r tank                          and everything below it
+              zfs set kairos:enabled=on tank/srv
+              kairos run                                  watch all that have kairos:enabled=on, as that changes
+              kairos run tank/db --quiet 500ms --max-delay 10s
+              kairos run tank/home --ignore '*.tmp,.cache/' --dry-run
+            """
+    )
+
+    @Argument(help: ArgumentHelp("Datasets to watch. None: all with kairos:enabled=on.", valueName: "dataset"))
+    var datasets: [String] = []
+
+    @Flag(name: .shortAndLong, help: "Watch the datasets below the named ones too.")
+    var recursive = false
+
+    @Option(help: ArgumentHelp("Snapshot after this long without a change (2s).", valueName: "duration"))
+    var quiet: String?
+
+    @Option(help: ArgumentHelp("At the latest this long after the first change (30s).", valueName: "duration"))
+    var maxDelay: String?
+
+    @Option(help: ArgumentHelp("Never two snapshots closer than this (1s).", valueName: "duration"))
+    var minInterval: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Instead of --quiet after a file was closed, synced, renamed or deleted (as --quiet).", valueName: "duration"))
+    var commitQuiet: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Globs, separated by commas, of what makes no snapshot: '*.tmp,.cache/'.", valueName: "globs"))
+    var ignore: String?
+
+    @Option(help: ArgumentHelp("What snapshot names begin with.", valueName: "text"))
+    var prefix = SnapshotPrefix.standard.text
+
+    @Flag(help: "Take no snapshot; say which would be taken.")
+    var dryRun = false
+
+    @Option(help: ArgumentHelp("Which programs watch: auto or syscalls.", valueName: "set"))
+    var probes = "auto"
+
+    @Flag(name: .shortAndLong, help: "JSON lines on stdout.")
+    var json = false
+
+    @Flag(name: .shortAndLong, help: "More on stderr: what the probes cannot see, libbpf's log on failure.")
+    var verbose = false
+
+    @Option(help: .hidden)
+    var zfsCommand: String?
+
+    @Option(help: .hidden)
+    var ringBytes = 1 << 20
+
+    mutating func run() throws {
+        let configuration = try checked()
+        try Privileges.requireRoot("kairos run")
+        Output.ignoreBrokenPipe()
+        let command = try ZFSAccess.command(at: zfsCommand)
+        let renderer: any RunRenderer = json ? JSONRunRenderer() : TextRunRenderer(verbose: verbose)
+        let summary: Summary
+        do {
+            let daemon = try Daemon(configuration, command: command) { renderer.render($0) }
+            summary = try daemon.run()
+        } catch {
+            if verbose, case .probes(let error) = error, !error.log.isEmpty { Output.message("libbpf: " + error.log) }
+            throw Output.failure(error.description)
+        }
+        if !summary.leftAtRisk.isEmpty { throw ExitCode(1) }
+    }
+
+    /// The configuration, or one line about what is wrong with the words of the command.
+    private func checked() throws -> Configuration {
+        var configuration = Configuration(target: datasets.isEmpty ? .enabled : .named(datasets, recursive: recursive))
+        if datasets.isEmpty, recursive { throw Output.failure("-r needs a dataset: 'kairos run -r tank'", status: 64) }
+        if Set(datasets).count < datasets.count { throw Output.failure("a dataset is named twice", status: 64) }
+        configuration.overrides.quiet = try duration("--quiet", quiet)
+        configuration.overrides.maxDelay = try duration("--max-delay", maxDelay)
+        configuration.overrides.minInterval = try duration("--min-interval", minInterval)
+        configuration.overrides.commitQuiet = try duration("--commit-quiet", commitQuiet)
+        do throws(SettingsError) {
+            var settings = Settings()
+            let given = configuration.overrides
+            // Where one flag alone is given, the other's default follows it instead of contradicting it.
+            settings.quiet = given.quiet ?? min(settings.quiet, given.maxDelay ?? settings.quiet)
+            settings.maxDelay = given.maxDelay ?? max(settings.maxDelay, settings.quiet, given.minInterval ?? .zero)
+            settings.minInterval = given.minInterval ?? min(settings.minInterval, settings.maxDelay)
+            settings.commitQuiet = given.commitQuiet
+            settings = try settings.validated()
+            if given.quiet != nil || given.maxDelay != nil || given.minInterval != nil {
+                configuration.overrides.quiet = settings.quiet
+                configuration.overrides.maxDelay = settings.maxDelay
+                configuration.overrides.minInterval = settings.minInterval
+            }
+        } catch { throw Output.failure(error.description, status: 64) }
+        if let ignore {
+            do throws(IgnoreSyntaxError) {
+                configuration.overrides.ignore = try IgnoreRules(parsing: ignore)
+            } catch { throw Output.failure("--ignore: \(error)", status: 64) }
+        }
+        do throws(SnapshotPrefix.Fault) {
+            configuration.prefix = try SnapshotPrefix(prefix)
+        } catch { throw Output.failure("--prefix: \(error)", status: 64) }
+        guard probes == "auto" || ProbeSet(rawValue: probes) != nil else {
+            let sets = ProbeSet.allCases.map(\.rawValue).joined(separator: ", ")
+            throw Output.failure("--probes '\(SafeText.line(probes))': there are auto, \(sets)", status: 64)
+        }
+        guard ringBytes >= 4096 else { throw Output.failure("--ring-bytes: at least 4096", status: 64) }
+        configuration.dryRun = dryRun
+        configuration.ringBytes = ringBytes
+        return configuration
+    }
+
+    private func duration(_ flag: String, _ text: String?) throws -> Duration? {
+        guard let text else { return nil }
+        do throws(DurationSyntaxError) {
+            return try Duration(parsing: text)
+        } catch { throw Output.failure("\(flag): \(error)", status: 64) }
+    }
+}

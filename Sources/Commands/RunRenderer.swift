@@ -1,0 +1,223 @@
+import CLinux
+import Daemon
+import Datasets
+import Glibc
+import Snapshots
+import SystemPackage
+import Tracing
+
+/// Shows what a daemon tells.
+protocol RunRenderer {
+    func render(_ event: DaemonEvent)
+}
+
+/// One line a snapshot on stdout, messages on stderr, and on a terminal a status line below them.
+final class TextRunRenderer: RunRenderer {
+    private let verbose: Bool
+    private let hasStatusLine: Bool
+    private var statusLine = ""
+
+    init(verbose: Bool) {
+        self.verbose = verbose
+        hasStatusLine = kairos_terminal_columns(STDOUT_FILENO) > 0 && kairos_terminal_columns(STDERR_FILENO) > 0
+    }
+
+    func render(_ event: DaemonEvent) {
+        if case .status(let status) = event {
+            statusLine = Self.text(status)
+            showStatus()
+            return
+        }
+        hideStatus()
+        switch event {
+        case .ready(let ready): show(ready)
+        case .snapshot(let report): Output.line(Self.text(report))
+        case .unchanged(let dataset):
+            if verbose { Output.message("\(dataset): checked, nothing changed since its newest snapshot") }
+        case .failure(let failure): Output.message(Self.text(failure))
+        case .unresolved(let record, let reason):
+            guard verbose else { break }
+            Output.message(
+                "unresolved: \(record.operation.name) \(SafeText.line(record.name?.text ?? [])) "
+                    + "by \(SafeText.line(record.process.command))[\(record.process.pid)]: \(reason)")
+        case .notice(let text), .warning(let text): Output.message(SafeText.line(text, limit: 2000))
+        case .stopped(let summary):
+            statusLine = ""
+            Output.message(Self.text(summary))
+        case .status: break
+        }
+        showStatus()
+    }
+
+    private func show(_ ready: DaemonEvent.Ready) {
+        Output.message(
+            "watching \(ready.datasets.map { SafeText.line($0) }.joined(separator: ", ")) "
+                + "(probes: \(ready.probes), engine: \(ready.engine))")
+        if verbose { for blind in ready.blindSpots { Output.message("not seen by these probes: \(blind)") } }
+    }
+
+    /// `21:05:00.123 tank/home@kairos-… quiet: 3 write, 1 create: a.txt, b (+2) by vim[1234]; window 2013 ms, zfs 9 ms`
+    static func text(_ report: SnapshotReport) -> String {
+        var line = LocalTime.text(report.time) + " \(SafeText.line(report.dataset))@\(report.name) \(report.trigger.rawValue)"
+        line += report.isDryRun ? " (dry run)" : ""
+        let kinds = ChangeKind.allCases.filter { report.changes.counts[$0] > 0 }
+            .map { "\(report.changes.counts[$0]) \($0.rawValue)" }
+        line += ": " + (kinds.isEmpty ? unseen(report.trigger) : kinds.joined(separator: ", "))
+        if !report.changes.paths.isEmpty {
+            line += ": " + report.changes.paths.map { SafeText.line($0, limit: 80) }.joined(separator: ", ")
+        }
+        if report.changes.morePaths > 0 { line += " (+\(report.changes.morePaths))" }
+        if !report.changes.actors.isEmpty {
+            let actors = report.changes.actors.map { "\(SafeText.line($0.command))[\($0.pid)]" }
+            line += " by " + actors.joined(separator: ", ") + (report.changes.hasMoreActors ? ", …" : "")
+        }
+        if report.changes.lostRecords > 0 { line += "; \(Human.count(report.changes.lostRecords, "record")) lost" }
+        if let window = report.window { line += "; window \(Human.milliseconds(window)) ms" }
+        line += ", zfs \(Human.milliseconds(report.engineTime)) ms"
+        if report.failuresBefore > 0 { line += ", after \(Human.count(report.failuresBefore, "failed try", "failed tries"))" }
+        return line
+    }
+
+    private static func unseen(_ trigger: SnapshotTrigger) -> String {
+        trigger == .start ? "changes from before the start" : "a change that no probe named"
+    }
+
+    static func text(_ failure: DaemonEvent.FailureReport) -> String {
+        var line = "\(SafeText.line(failure.dataset)): \(failure.operation) failed: \(SafeText.line(failure.error, limit: 1000))"
+        line += "; its changes are at risk"
+        if let since = failure.atRiskSince { line += " since \(LocalTime.text(SystemClock.wall(at: since)))" }
+        line += failure.retryAt == nil ? "" : "; trying again, with growing pauses, until it works"
+        return line
+    }
+
+    static func text(_ summary: Summary) -> String {
+        var parts = [
+            Human.count(summary.events, "event"), "\(Human.count(summary.recordsLost, "record")) lost",
+            Human.count(summary.snapshots, "snapshot"), Human.count(summary.failures, "failure"),
+            "\(summary.unresolved) unresolved",
+        ]
+        if summary.checks > 0 {
+            parts.append("\(Human.count(summary.checks, "check")) (\(summary.checksUnchanged) found nothing)")
+        }
+        parts.append("longest window \(summary.longestWindowMilliseconds) ms")
+        var line = "stopped: " + parts.joined(separator: ", ")
+        if !summary.leftAtRisk.isEmpty {
+            line += "; AT RISK, in no snapshot: "
+                + summary.leftAtRisk.map { SafeText.line($0) }.joined(separator: ", ")
+        }
+        return line
+    }
+
+    static func text(_ status: DaemonEvent.Status) -> String {
+        var parts = [Human.count(status.watched, "dataset"), Human.count(status.snapshots, "snapshot")]
+        if !status.atRisk.isEmpty { parts.append("at risk: " + status.atRisk.prefix(3).joined(separator: ", ")) }
+        if status.atRisk.count > 3 { parts[parts.count - 1] += " +\(status.atRisk.count - 3)" }
+        if !status.busy.isEmpty { parts.append("working") }
+        if !status.failing.isEmpty { parts.append("FAILING: " + status.failing.prefix(3).joined(separator: ", ")) }
+        if status.atRisk.isEmpty, status.failing.isEmpty { parts.append("all captured") }
+        return SafeText.line(parts.joined(separator: " · "))
+    }
+
+    // MARK: The status line
+
+    private func hideStatus() {
+        if hasStatusLine { _ = try? FileDescriptor.standardError.writeAll("\r\u{1B}[K".utf8) }
+    }
+
+    private func showStatus() {
+        guard hasStatusLine, !statusLine.isEmpty else { return }
+        // One column stays free: a full line would wrap, and could not be taken back.
+        let columns = Int(kairos_terminal_columns(STDERR_FILENO)) - 1
+        _ = try? FileDescriptor.standardError.writeAll(("\r\u{1B}[K" + String(statusLine.prefix(columns))).utf8)
+    }
+}
+
+/// A JSON object a line on stdout: see docs/run-json.md.
+final class JSONRunRenderer: RunRenderer {
+    private struct Ready: Encodable {
+        let event = "ready"
+        var datasets: [String]
+        var probes: String
+        var engine: String
+        var blindSpots: [String]
+    }
+
+    private struct Process: Encodable {
+        var pid: UInt32
+        var uid: UInt32
+        var comm: String
+    }
+
+    private struct Snapshot: Encodable {
+        let event = "snapshot"
+        var time: String
+        var dataset: String
+        var snapshot: String
+        var trigger: String
+        var changes: [String: UInt64]
+        var calls: UInt64
+        var paths: [String]
+        var morePaths: Int
+        var processes: [Process]
+        var recordsLost: UInt64
+        var windowMs: Int64?
+        var engineMs: Int64
+        var dryRun: Bool
+        var failuresBefore: Int
+    }
+
+    private struct Failure: Encodable {
+        let event = "failure"
+        var dataset: String
+        var operation: String
+        var error: String
+        var retries: Bool
+    }
+
+    private struct Message: Encodable {
+        var event: String
+        var text: String
+    }
+
+    private struct Unchanged: Encodable {
+        let event = "unchanged"
+        var dataset: String
+    }
+
+    private struct Stopped: Encodable {
+        let event = "stopped"
+        var summary: Summary
+    }
+
+    func render(_ event: DaemonEvent) {
+        switch event {
+        case .ready(let ready):
+            Output.line(Output.json(Ready(
+                datasets: ready.datasets, probes: ready.probes, engine: ready.engine, blindSpots: ready.blindSpots)))
+        case .snapshot(let report): Output.line(Output.json(Self.snapshot(report)))
+        case .unchanged(let dataset): Output.line(Output.json(Unchanged(dataset: dataset)))
+        case .failure(let failure):
+            Output.line(Output.json(Failure(
+                dataset: failure.dataset, operation: failure.operation, error: failure.error,
+                retries: failure.retryAt != nil)))
+        case .notice(let text): Output.line(Output.json(Message(event: "notice", text: text)))
+        case .warning(let text): Output.line(Output.json(Message(event: "warning", text: text)))
+        case .stopped(let summary): Output.line(Output.json(Stopped(summary: summary)))
+        case .status, .unresolved: break
+        }
+    }
+
+    private static func snapshot(_ report: SnapshotReport) -> Snapshot {
+        let counted = ChangeKind.allCases.filter { report.changes.counts[$0] > 0 }
+        return Snapshot(
+            time: Timestamp(seconds: report.time.seconds, nanoseconds: report.time.nanoseconds).rfc3339,
+            dataset: report.dataset, snapshot: report.name, trigger: report.trigger.rawValue,
+            changes: Dictionary(uniqueKeysWithValues: counted.map { ($0.rawValue, report.changes.counts[$0]) }),
+            calls: report.calls, paths: report.changes.paths.map { SafeText.line($0, limit: 4096) },
+            morePaths: report.changes.morePaths,
+            processes: report.changes.actors.map { Process(pid: $0.pid, uid: $0.user, comm: SafeText.line($0.command)) },
+            recordsLost: report.changes.lostRecords, windowMs: report.window.map(Human.milliseconds),
+            engineMs: Human.milliseconds(report.engineTime), dryRun: report.isDryRun,
+            failuresBefore: report.failuresBefore)
+    }
+}

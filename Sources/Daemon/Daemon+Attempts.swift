@@ -1,0 +1,200 @@
+import Datasets
+import Policy
+import Snapshots
+import Tracing
+
+extension Daemon {
+    /// After so long an attempt under way is worth a word.
+    static let stuckLimit: UInt64 = 30_000_000_000
+
+    /// Ends the epochs of the datasets that are due and starts their snapshots and checks.
+    func begin(_ due: [(guid: UInt64, action: PolicyAction)]) {
+        guard !due.isEmpty else { return }
+        // What was changed up to now is told in records that are in the ring by now: they name what is captured.
+        _ = drain()
+        var groups: [String: [AttemptWork.Job]] = [:]
+        for (guid, action) in due {
+            guard let dataset = watched[guid] else { continue }
+            let attempt = start(dataset, action)
+            let job = AttemptWork.Job(
+                guid: guid, dataset: dataset.info.name, mapped: attempt.mapped, mounted: dataset.mounted,
+                properties: properties(of: attempt))
+            if attempt.isCheck {
+                summary.checks += 1
+                check(job)
+            } else {
+                groups[dataset.info.pool, default: []].append(job)
+            }
+        }
+        for jobs in groups.values.map({ $0.sorted { $0.dataset < $1.dataset } }) { snapshot(jobs) }
+    }
+
+    /// Moves the epoch on. What is marked from here on is the next snapshot's.
+    private func start(_ dataset: WatchedDataset, _ action: PolicyAction) -> WatchedDataset.Attempt {
+        let slot = probes.slots.read(dataset.slot)
+        let started = SystemClock.monotonic()
+        let isCheck: Bool
+        let trigger: SnapshotTrigger
+        var first: UInt64?
+        switch action {
+        case .check:
+            isCheck = true
+            trigger = .check
+        case .snapshot(let reason, let since, _):
+            isCheck = false
+            trigger = SnapshotTrigger(reason, isFirst: dataset.isFirst)
+            // A check that found a change does not know when it was made.
+            first = reason == .check && dataset.summary.isEmpty ? nil : since.nanoseconds
+        }
+        let attempt = WatchedDataset.Attempt(
+            isCheck: isCheck, started: started, epoch: slot.epoch, trigger: trigger, first: first,
+            summary: dataset.summary, mapped: dataset.mapped, changes: slot.changes)
+        dataset.epoch = probes.slots.advanceEpoch(dataset.slot)
+        dataset.epochStarted = started
+        dataset.summary = ChangeSummary()
+        dataset.mapped = MappedFiles()
+        dataset.isRelevant = false
+        dataset.attempt = attempt
+        return attempt
+    }
+
+    private func properties(of attempt: WatchedDataset.Attempt) -> [SnapshotProperty] {
+        func timestamp(_ monotonic: UInt64) -> Timestamp {
+            let wall = SystemClock.wall(at: monotonic)
+            return Timestamp(seconds: wall.seconds, nanoseconds: wall.nanoseconds)
+        }
+        return SnapshotProperties(
+            trigger: attempt.trigger, changes: attempt.summary.counts, firstChange: attempt.first.map(timestamp),
+            lastChange: attempt.first == nil ? nil : timestamp(attempt.started)
+        ).properties
+    }
+
+    private func snapshot(_ jobs: [AttemptWork.Job]) {
+        let flavour = jobs.compactMap { $0.mounted?.flavour }.first ?? .kernel
+        let engine: any SnapshotEngine =
+            configuration.dryRun ? DryRunEngine() : CommandEngine(command, flavour: flavour)
+        let request = SnapshotRequest(
+            items: jobs.map { SnapshotRequest.Item(dataset: $0.dataset, properties: $0.properties) },
+            name: namer.next(wallClock: SystemClock.wall()))
+        let inbox = inbox
+        let mounts = mounts
+        let dryRun = configuration.dryRun
+        Task {
+            let warnings = dryRun ? [:] : AttemptWork.flush(jobs, mounts)
+            inbox.post(.attempts(await AttemptWork.results(of: request, by: engine, for: jobs, warnings)))
+        }
+    }
+
+    private func check(_ job: AttemptWork.Job) {
+        let check = ChangeCheck(command, flavour: job.mounted?.flavour ?? .kernel)
+        let inbox = inbox
+        let mounts = mounts
+        Task {
+            let warnings = AttemptWork.flush([job], mounts)
+            inbox.post(.attempts([AttemptResult(
+                guid: job.guid, outcome: await AttemptWork.verdict(check, on: job.dataset), warnings: warnings[job.guid] ?? [],
+                finished: SystemClock.monotonic())]))
+        }
+    }
+
+    /// Tells the policy how an attempt ended, and the world.
+    func finish(_ result: AttemptResult) {
+        guard let dataset = watched[result.guid], let attempt = dataset.attempt else { return }
+        dataset.attempt = nil
+        dataset.isStuckReported = false
+        let now = Instant(nanoseconds: SystemClock.monotonic())
+        let started = Instant(nanoseconds: attempt.started)
+        for warning in result.warnings where told.isNew(warning) { report(.warning(warning)) }
+        switch result.outcome {
+        case .snapshot(let taken):
+            let failures = dataset.policy.consecutiveFailures
+            _ = dataset.policy.handle(
+                .succeeded(started: started, finished: Instant(nanoseconds: result.finished)), now: now)
+            succeeded(dataset, attempt, taken, finished: result.finished, failures: failures)
+        case .verdict(.unchanged):
+            summary.checksUnchanged += 1
+            dataset.isFirst = false
+            dataset.isFailing = false
+            _ = dataset.policy.handle(.unchanged(started: started), now: now)
+            dataset.changesCaptured = attempt.changes
+            report(.unchanged(dataset: dataset.info.name))
+        case .verdict(.changed), .verdict(.unknown):
+            // What ZFS cannot tell counts as a change: a snapshot too many is better than one too few.
+            dataset.takeBack(attempt)
+            dataset.isFailing = false
+            _ = dataset.policy.handle(.changed, now: now)
+        case .failed(let operation, let kind, let error):
+            dataset.takeBack(attempt)
+            let event: PolicyEvent = attempt.isCheck ? .checkFailed(at: now) : .failed(at: now)
+            _ = dataset.policy.handle(event, now: now)
+            failed(dataset, operation: operation, kind, error)
+        }
+    }
+
+    private func succeeded(
+        _ dataset: WatchedDataset, _ attempt: WatchedDataset.Attempt, _ taken: TakenSnapshot, finished: UInt64,
+        failures: Int
+    ) {
+        dataset.isFirst = false
+        dataset.isFailing = false
+        summary.snapshots += 1
+        let window = attempt.first.map { finished - min($0, finished) }
+        summary.longestWindowMilliseconds = max(summary.longestWindowMilliseconds, (window ?? 0) / 1_000_000)
+        for warning in taken.warnings where told.isNew(warning.description) { report(.warning(warning.description)) }
+        report(.snapshot(SnapshotReport(
+            dataset: dataset.info.name, name: taken.name.text, trigger: attempt.trigger, changes: attempt.summary,
+            calls: attempt.changes - min(dataset.changesCaptured, attempt.changes), time: SystemClock.wall(at: finished),
+            window: window.map { .nanoseconds(Int64(clamping: $0)) }, engineTime: taken.duration,
+            isDryRun: taken.dryRun, failuresBefore: failures)))
+        dataset.changesCaptured = attempt.changes
+    }
+
+    private func failed(_ dataset: WatchedDataset, operation: String, _ kind: ZFSError.Kind?, _ error: String) {
+        summary.failures += 1
+        // Gone, or renamed a moment ago: the list tells which.
+        if kind == .datasetMissing { list() }
+        defer { dataset.isFailing = true }
+        guard !dataset.isFailing || isStopping else { return }
+        report(.failure(DaemonEvent.FailureReport(
+            dataset: dataset.info.name, operation: operation, error: error,
+            retryAt: isStopping ? nil : dataset.policy.retryAt?.nanoseconds,
+            atRiskSince: dataset.policy.atRiskSince?.nanoseconds)))
+    }
+
+    /// Says once of each attempt that it takes long: a suspended pool, say, answers no command.
+    func stuckDeadline(_ now: UInt64) -> UInt64? {
+        var next: UInt64?
+        for dataset in watched.values {
+            guard let attempt = dataset.attempt, !dataset.isStuckReported else { continue }
+            let limit = attempt.started + Self.stuckLimit
+            if now < limit {
+                next = min(next ?? limit, limit)
+            } else {
+                dataset.isStuckReported = true
+                report(.warning(
+                    "\(dataset.info.name): the zfs command has not come back for 30 s; its changes are at risk until it "
+                        + "does; is the pool suspended? see 'zpool status \(dataset.info.pool)'"))
+            }
+        }
+        return next
+    }
+}
+
+extension SnapshotTrigger {
+    init(_ trigger: Trigger, isFirst: Bool) {
+        switch trigger {
+        case .quiet: self = .quiet
+        case .maxDelay: self = .maxDelay
+        case .commit: self = .commit
+        case .flush: self = .stop
+        case .check: self = isFirst ? .start : .check
+        }
+    }
+}
+
+extension SnapshotError {
+    /// Of the ZFS command's failure, nil when none was run.
+    var kind: ZFSError.Kind? {
+        if case .command(let error) = self { error.kind } else { nil }
+    }
+}

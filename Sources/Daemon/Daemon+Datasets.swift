@@ -1,0 +1,202 @@
+import Datasets
+import Policy
+import Tracing
+
+extension Daemon {
+    /// What of these datasets is to be watched.
+    func select(_ datasets: [DatasetInfo]) throws(SelectionError) -> Selection {
+        switch configuration.target {
+        case .enabled: return .byProperty(datasets)
+        case .named(let names, let recursive):
+            // A dataset that was renamed since the start is still the one that was meant.
+            let current = names.map { name in
+                namedGUIDs[name].flatMap { guid in datasets.first { $0.guid == guid }?.name } ?? name
+            }
+            let selection = try Selection.explicit(current, recursive: recursive, of: datasets)
+            for (name, now) in zip(names, current) { namedGUIDs[name] = datasets.first { $0.name == now }?.guid }
+            return selection
+        }
+    }
+
+    /// Takes a dataset under watch. What it holds that no snapshot has is found by a check.
+    func watch(_ info: DatasetInfo) throws(InstanceLockError) {
+        guard let slot = (0..<SlotTable.capacity).first(where: { slotOwners[$0] == nil }) else {
+            report(.warning("\(info.name) is not watched: \(StartError.tooMany(watched.count + 1))"))
+            return
+        }
+        // A rehearsal changes nothing and may run beside the real one.
+        let lock = configuration.dryRun ? nil : try InstanceLock(dataset: info.name, guid: info.guid)
+        let (settings, problems) = DatasetSettings.read(info, configuration.overrides)
+        for problem in problems where told.isNew(problem) { report(.warning(problem)) }
+        probes.slots.reset(
+            slot, wakesAtCommit: settings.followsCommits, wakesAtRecords: !settings.ignore.isEmpty)
+        let dataset = WatchedDataset(
+            info: info, slot: slot, lock: lock, settings: settings, reading: probes.slots.read(slot),
+            now: SystemClock.monotonic())
+        watched[info.guid] = dataset
+        slotOwners[slot] = info.guid
+        follow(dataset)
+    }
+
+    private func unwatch(_ dataset: WatchedDataset) {
+        if let device = dataset.mounted?.device { probes.slots.remove(device) }
+        summary.events += probes.slots.read(dataset.slot).changes - dataset.changesAtStart
+        watched[dataset.info.guid] = nil
+        slotOwners[dataset.slot] = nil
+    }
+
+    /// Leads the dataset's present device to its slot. After a change of device some changes may have gone unseen, and
+    /// marks may have come from another dataset that has its old device number now: a check tells.
+    private func follow(_ dataset: WatchedDataset) {
+        let now = mounts.dataset(named: dataset.info.name)
+        let before = dataset.mounted
+        dataset.mounted = now
+        guard now?.device != before?.device || dataset.isFirst else { return }
+        if let old = before?.device, old != now?.device { probes.slots.remove(old) }
+        if let device = now?.device, !probes.slots.add(device, slot: dataset.slot) {
+            report(.warning("\(dataset.info.name): no room for its device \(device) in the table: changes are not seen"))
+        }
+        // Mapped files from before are not known.
+        dataset.mapped.isIncomplete = now != nil
+        let time = Instant(nanoseconds: SystemClock.monotonic())
+        _ = dataset.policy.handle(.suspected(at: time), now: time)
+    }
+
+    /// mountinfo changed. Reading it anew re-arms its POLLPRI.
+    func mountsChanged() {
+        do {
+            let new = try MountTable.read(from: mountInfo)
+            let changes = new.changes(from: mounts)
+            mounts = new
+            guard !changes.isEmpty else { return }
+            for dataset in watched.values { follow(dataset) }
+            list()
+        } catch {
+            if told.isNew(error.description) { report(.warning(error.description)) }
+        }
+    }
+
+    /// Reads datasets and properties anew, in the background; once more when asked for while it runs.
+    func list() {
+        guard !isListing else {
+            wantsList = true
+            return
+        }
+        isListing = true
+        let catalog = catalog
+        let inbox = inbox
+        Task {
+            do throws(ZFSError) {
+                inbox.post(.listed(.success(try await catalog.list())))
+            } catch {
+                inbox.post(.listed(.failure(error)))
+            }
+        }
+    }
+
+    func take(_ result: Result<DatasetCatalog.Listing, ZFSError>) {
+        isListing = false
+        if wantsList {
+            wantsList = false
+            list()
+        }
+        switch result {
+        case .success(let listing): follow(listing.datasets)
+        case .failure(let error):
+            if told.isNew(error.description) { report(.warning("properties were not read again: \(error)")) }
+        }
+    }
+
+    private func follow(_ datasets: [DatasetInfo]) {
+        guard !isStopping else { return }
+        let selection: Selection
+        do {
+            selection = try select(datasets)
+        } catch {
+            // A named dataset is gone: the others are still to be watched.
+            let known = Set(datasets.map(\.guid))
+            for dataset in watched.values where !known.contains(dataset.info.guid) { leave(dataset, "is gone") }
+            if told.isNew(error.description) { report(.warning(error.description)) }
+            return
+        }
+        let wanted = Dictionary(selection.watched.map { ($0.guid, $0) }, uniquingKeysWith: { first, _ in first })
+        let known = Set(datasets.map(\.guid))
+        for dataset in Array(watched.values) {
+            if let info = wanted[dataset.info.guid] {
+                update(dataset, info)
+            } else {
+                leave(dataset, known.contains(dataset.info.guid) ? "is no longer enabled" : "is gone")
+            }
+        }
+        for info in selection.watched where watched[info.guid] == nil {
+            do {
+                try watch(info)
+                report(.notice("watching \(info.name)"))
+            } catch {
+                if told.isNew(error.description) { report(.warning(error.description)) }
+            }
+        }
+        tellSelection(selection)
+    }
+
+    private func leave(_ dataset: WatchedDataset, _ reason: String) {
+        let atRisk = dataset.policy.isAtRisk && reason != "is gone"
+        report(.notice("\(dataset.info.name) \(reason): not watched any more"
+            + (atRisk ? "; its last changes are in no snapshot" : "")))
+        unwatch(dataset)
+    }
+
+    private func update(_ dataset: WatchedDataset, _ info: DatasetInfo) {
+        if dataset.info.name != info.name {
+            report(.notice("\(dataset.info.name) is called \(info.name) now"))
+        }
+        dataset.info = info
+        follow(dataset)
+        let (settings, problems) = DatasetSettings.read(info, configuration.overrides)
+        for problem in problems where told.isNew(problem) { report(.warning(problem)) }
+        guard settings != dataset.settings else { return }
+        let hadIgnore = !dataset.settings.ignore.isEmpty
+        dataset.settings = settings
+        probes.slots.setFlags(
+            dataset.slot, wakesAtCommit: settings.followsCommits, wakesAtRecords: !settings.ignore.isEmpty)
+        let now = Instant(nanoseconds: SystemClock.monotonic())
+        _ = dataset.policy.handle(.settings(settings.policy), now: now)
+        // Which changes of this epoch counted was decided by the old rules.
+        if hadIgnore || !settings.ignore.isEmpty { dataset.isRelevant = true }
+        report(.notice("\(info.name): new settings in force"))
+    }
+
+    func tellSelection(_ selection: Selection) {
+        for notice in selection.notices where told.isNew(notice) { report(.notice(notice)) }
+        for exclusion in selection.excluded where told.isNew(exclusion.description) {
+            report(.notice("not watched: \(exclusion)"))
+        }
+        for problem in selection.problems where told.isNew(problem.description) {
+            report(.warning(problem.description))
+        }
+        for dataset in watched.values where dataset.mounted == nil && told.isNew("unmounted " + dataset.info.name) {
+            report(.notice("\(dataset.info.name) is not mounted: it is watched as soon as it is"))
+        }
+    }
+
+    func tellReady() {
+        report(.ready(DaemonEvent.Ready(
+            datasets: watched.values.map(\.info.name).sorted(), probes: ProbeSet.syscalls.rawValue,
+            engine: configuration.dryRun ? "dry run" : "zfs command", blindSpots: probes.blindSpots)))
+    }
+
+    func tellStatus() {
+        var status = DaemonEvent.Status(watched: watched.count, snapshots: summary.snapshots)
+        for dataset in watched.values {
+            if dataset.policy.isAtRisk { status.atRisk.append(dataset.info.name) }
+            if dataset.policy.isInFlight { status.busy.append(dataset.info.name) }
+            if dataset.isFailing { status.failing.append(dataset.info.name) }
+        }
+        status.atRisk.sort()
+        status.busy.sort()
+        status.failing.sort()
+        guard status != told.status else { return }
+        told.status = status
+        report(.status(status))
+    }
+}

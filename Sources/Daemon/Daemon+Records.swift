@@ -1,0 +1,166 @@
+import BPF
+import Datasets
+import Dispatch
+import Policy
+import Synchronization
+import Tracing
+
+/// Resolves paths on a thread that may block.
+final class ResolverQueue: Sendable {
+    private let queue = DispatchQueue(label: "kairos.resolver")
+    private let resolver = Mutex(PathResolver())
+
+    func resolve(
+        _ records: [Record], mounts: MountTable, done: @escaping @Sendable ([Daemon.ResolvedRecord]) -> Void
+    ) {
+        queue.async {
+            let resolved = self.resolver.withLock { resolver in
+                records.map { Daemon.ResolvedRecord(record: $0, outcome: resolver.resolve($0, mounts: mounts)) }
+            }
+            done(resolved)
+        }
+    }
+}
+
+extension Daemon {
+    /// How long candidates are gathered after one woke this thread: at most 50 wake-ups a second, whatever happens
+    /// elsewhere on the host.
+    static let candidateInterval: UInt64 = 20_000_000
+    /// How long the resolver may take before it counts as stuck, say on a dead network file system.
+    static let resolverLimit: UInt64 = 10_000_000_000
+    /// Records taken in one pass.
+    static let drainLimit = 16_384
+    /// Candidates waiting for the resolver; beyond it they count as unresolved.
+    static let candidateLimit = 65_536
+
+    /// Takes what is in the ring. True when there may be more.
+    func drain() -> Bool {
+        var records: [Record] = []
+        let count = probes.ring.drain(limit: Self.drainLimit) { bytes in
+            if let record = Record(bytes) { records.append(record) }
+        }
+        for record in records { take(record) }
+        return count == Self.drainLimit
+    }
+
+    private func take(_ record: Record) {
+        switch record.kind {
+        case .zfsCommand: list()
+        case .candidate:
+            candidateRearm = candidateRearm ?? SystemClock.monotonic() + Self.candidateInterval
+            if candidates.count + resolving < Self.candidateLimit {
+                candidates.append(record)
+            } else {
+                unresolved(at: record.time)
+            }
+        case .change:
+            guard let slot = record.slot, let guid = slotOwners[slot], let dataset = watched[guid] else { return }
+            let paths = record.name == nil
+                ? [record.path] : [record.name?.pathInSuperblock, record.newName.map(\.pathInSuperblock) ?? nil]
+            let known = record.name == nil || record.newName != nil ? paths : [paths[0]]
+            dataset.note(
+                record.operation, paths: known.map { $0.map { Array($0.dropFirst()) } }, actor: record.actor,
+                epoch: record.epoch)
+            if record.operation == .store {
+                let file = MappedFiles.File(device: record.device, inode: record.inode, path: record.path)
+                // One of the epoch before belongs to the attempt under way, which may have flushed already: both.
+                dataset.mapped.add(file)
+            }
+        }
+    }
+
+    /// Lets candidates wake this thread again, and only then looks for those that came before.
+    func rearmCandidates() {
+        guard let at = candidateRearm, SystemClock.monotonic() >= at else { return }
+        candidateRearm = nil
+        probes.wakePending = false
+    }
+
+    func handCandidatesOver() {
+        guard !candidates.isEmpty else { return }
+        let batch = candidates
+        candidates = []
+        resolving += batch.count
+        resolvingSince = resolvingSince ?? SystemClock.monotonic()
+        let inbox = inbox
+        resolver.resolve(batch, mounts: mounts) { inbox.post(.resolved($0)) }
+    }
+
+    func take(_ resolved: [ResolvedRecord]) {
+        resolving -= resolved.count
+        resolvingSince = resolving == 0 ? nil : SystemClock.monotonic()
+        for item in resolved {
+            let device: DeviceNumber
+            let directory, name: [UInt8]
+            switch item.outcome {
+            case .found(let foundDevice, let foundDirectory, let foundName):
+                (device, directory, name) = (foundDevice, foundDirectory, foundName)
+            case .unresolved(let reason):
+                unresolved(at: item.record.time)
+                report(.unresolved(item.record, reason: reason))
+                continue
+            }
+            guard let dataset = watched.values.first(where: { $0.mounted?.device == device }) else { continue }
+            let path = inDataset(dataset, directory: directory, name: name)
+            guard dataset.counts([path]) else { continue }
+            summary.events += 1
+            let now = Instant(nanoseconds: SystemClock.monotonic())
+            let record = item.record
+            let commit = dataset.settings.followsCommits && !record.operation.isDisjoint(with: .commits)
+            _ = dataset.policy.handle(.resolved(at: Instant(nanoseconds: record.time), commit: commit), now: now)
+            // By its time it belongs to this epoch or to the attempt that ended the one before.
+            let epoch = record.time < dataset.epochStarted ? dataset.epoch - 1 : dataset.epoch
+            dataset.note(record.operation, paths: [path], actor: record.actor, epoch: epoch)
+        }
+    }
+
+    /// From the dataset's root, when the directory lies below one of its mount points.
+    private func inDataset(_ dataset: WatchedDataset, directory: [UInt8], name: [UInt8]) -> [UInt8]? {
+        let slash = UInt8(ascii: "/")
+        for point in dataset.mounted?.mountPoints ?? [] where directory.starts(with: point) {
+            let rest = directory.dropFirst(point.count)
+            guard rest.isEmpty || rest.first == slash || point == [slash] else { continue }
+            let below = Array(rest.drop { $0 == slash })
+            return name.isEmpty ? below : below.isEmpty ? name : below + [slash] + name
+        }
+        return nil
+    }
+
+    /// A change somewhere, perhaps in a watched dataset: ZFS itself is asked about each.
+    private func unresolved(at time: UInt64) {
+        summary.unresolved += 1
+        suspectAll(at: time)
+    }
+
+    func suspectAll(at time: UInt64) {
+        let now = Instant(nanoseconds: SystemClock.monotonic())
+        for dataset in watched.values {
+            _ = dataset.policy.handle(.suspected(at: Instant(nanoseconds: time)), now: now)
+        }
+    }
+
+    /// Lost records of kind change cost detail. These may have cost a mark.
+    func suspectWhatWasLost() {
+        let new = probes.counters
+        defer { counters = new }
+        let now = SystemClock.monotonic()
+        let lost = new.candidatesLost - counters.candidatesLost
+        if lost > 0 { summary.unresolved += lost }
+        if lost > 0 || new.unmatched > counters.unmatched || new.missedRuns > counters.missedRuns { suspectAll(at: now) }
+        if new.zfsCommandsLost > counters.zfsCommandsLost { list() }
+        if resolving > 0, let since = resolvingSince, now >= since + Self.resolverLimit {
+            resolvingSince = now
+            suspectAll(at: now)
+            report(.warning(
+                "a path has been resolved for over 10 s: is a network file system dead? Every dataset is checked instead"))
+        }
+    }
+
+    func resolverDeadline(_ now: UInt64) -> UInt64? { resolvingSince.map { $0 + Self.resolverLimit } }
+}
+
+extension Record {
+    var actor: ChangeSummary.Actor {
+        ChangeSummary.Actor(pid: process.pid, user: process.user, command: process.command)
+    }
+}

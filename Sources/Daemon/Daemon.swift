@@ -1,0 +1,327 @@
+import BPF
+import CLinux
+import Datasets
+import Dispatch
+import Glibc
+import Policy
+import Snapshots
+import Synchronization
+import SystemPackage
+import Tracing
+
+/// Why a daemon could not start. Nothing was left behind.
+public enum StartError: Error, Sendable, CustomStringConvertible {
+    case probes(ProbeError)
+    case selection(SelectionError)
+    case zfs(ZFSError)
+    case mounts(MountTableError)
+    case lock(InstanceLockError)
+    case notMounted(String)
+    case nothingEnabled(notes: [String])
+    case tooMany(Int)
+    case system(String, Errno)
+
+    public var description: String {
+        switch self {
+        case .probes(let error): error.description
+        case .selection(let error): error.description
+        case .zfs(let error): error.description
+        case .mounts(let error): error.description
+        case .lock(let error): error.description
+        case .notMounted(let name):
+            "\(SafeText.line(name)) is not mounted here, so its changes cannot be seen: mount it with "
+                + "'zfs mount \(SafeText.line(name))' (its mountpoint must not be 'none')"
+        case .nothingEnabled(let notes):
+            (["no dataset has kairos:enabled=on: name one ('kairos run tank/home'), "
+                + "or enable it for good ('zfs set kairos:enabled=on tank/home')"] + notes).joined(separator: "; ")
+        case .tooMany(let count): "\(count) datasets are more than the \(SlotTable.capacity) that can be watched at once"
+        case .system(let operation, let errno): "cannot \(operation): \(errno)"
+        }
+    }
+}
+
+/// The program's heart: probes on one side, snapshots on the other, one policy for each dataset between them.
+///
+/// One thread runs it all and owns all its state. What may block runs elsewhere and answers through the inbox: ZFS
+/// commands in tasks, the resolution of paths on a queue of its own.
+public final class Daemon {
+    enum Message: Sendable {
+        case attempts([AttemptResult])
+        case resolved([ResolvedRecord])
+        case listed(Result<DatasetCatalog.Listing, ZFSError>)
+        case stop
+    }
+
+    struct AttemptResult: Sendable {
+        var guid: UInt64
+        var outcome: Outcome
+        var warnings: [String] = []
+        /// CLOCK_MONOTONIC nanoseconds.
+        var finished: UInt64
+
+        enum Outcome: Sendable {
+            case snapshot(TakenSnapshot)
+            case failed(operation: String, ZFSError.Kind?, String)
+            case verdict(ChangeVerdict)
+        }
+    }
+
+    struct ResolvedRecord: Sendable {
+        var record: Record
+        var outcome: PathResolver.Outcome
+    }
+
+    let configuration: Configuration
+    let command: ZFSCommand
+    let catalog: DatasetCatalog
+    let report: (DaemonEvent) -> Void
+    let probes: SyscallProbes
+    let inbox: Inbox<Message>
+    let loop: EventLoop
+    let mountInfo: FileDescriptor
+    var mounts: MountTable
+
+    /// By GUID, which stays when a dataset is renamed.
+    var watched: [UInt64: WatchedDataset] = [:]
+    var slotOwners: [Int: UInt64] = [:]
+    /// GUIDs of the datasets that were named, so that a renamed one is still meant.
+    var namedGUIDs: [String: UInt64] = [:]
+    var namer: SnapshotNamer
+    var summary = Summary()
+    var told = ToldOnce()
+
+    let resolver = ResolverQueue()
+    /// Candidates handed to the resolver and not answered yet, and since when.
+    var resolving = 0
+    var resolvingSince: UInt64?
+    var candidates: [Record] = []
+    /// When candidates may wake this thread again.
+    var candidateRearm: UInt64?
+    var counters = ProbeCounters()
+
+    var isListing = false
+    var wantsList = false
+    var isStopping = false
+    var mustExit = false
+
+    /// Lists datasets, loads and attaches the probes and takes the locks; then everything is seen. Blocks for some
+    /// tenths of a second.
+    ///
+    /// - Parameters:
+    ///   - signals: those that stop the daemon, or with SIGHUP make it read properties again.
+    ///   - report: called on the thread that calls `run()`.
+    public init(
+        _ configuration: Configuration, command: ZFSCommand, signals: [CInt] = [SIGINT, SIGTERM, SIGHUP],
+        report: @escaping (DaemonEvent) -> Void
+    ) throws(StartError) {
+        self.configuration = configuration
+        self.command = command
+        self.report = report
+        catalog = DatasetCatalog(command)
+        namer = SnapshotNamer(prefix: configuration.prefix)
+        do {
+            inbox = try Inbox()
+            loop = try EventLoop(signals: signals, inbox: inbox.wakeup)
+            mountInfo = try FileDescriptor.open("/proc/self/mountinfo", .readOnly, options: .closeOnExec)
+        } catch {
+            throw .system("make the event loop", error as? Errno ?? .ioError)
+        }
+        // What is wrong with the names is said before anything is loaded.
+        let catalog = catalog
+        let listing: Result<DatasetCatalog.Listing, ZFSError> = blocking {
+            do throws(ZFSError) { return .success(try await catalog.list()) } catch { return .failure(error) }
+        }
+        let datasets: [DatasetInfo]
+        do { datasets = try listing.get().datasets } catch { throw .zfs(error) }
+        do {
+            mounts = try MountTable.read(from: mountInfo)
+        } catch { throw .mounts(error) }
+        do {
+            probes = try SyscallProbes(mode: .watch, ringBytes: configuration.ringBytes)
+        } catch { throw .probes(error) }
+        try watchAtStart(datasets)
+        do {
+            try loop.watch(probes.ring.descriptor, as: .ring)
+            try loop.watch(mountInfo, as: .mounts, priority: true)
+        } catch {
+            throw .system("watch the ring and the mounts", error)
+        }
+    }
+
+    deinit { try? mountInfo.close() }
+
+    /// Asks a running daemon to stop as a first SIGTERM does. From any thread.
+    public func stopper() -> @Sendable () -> Void {
+        let inbox = inbox
+        return { inbox.post(.stop) }
+    }
+
+    private func watchAtStart(_ datasets: [DatasetInfo]) throws(StartError) {
+        let selection: Selection
+        do {
+            selection = try select(datasets)
+        } catch { throw .selection(error) }
+        if case .enabled = configuration.target, selection.watched.isEmpty {
+            throw .nothingEnabled(notes: selection.excluded.map(\.description) + selection.problems.map(\.description))
+        }
+        if selection.watched.count > SlotTable.capacity { throw .tooMany(selection.watched.count) }
+        let named: Set<String> = if case .named(let names, _) = configuration.target { Set(names) } else { [] }
+        for info in selection.watched {
+            // One that is named is wanted now; one that is inherited may be mounted later.
+            if named.contains(info.name), mounts.dataset(named: info.name) == nil { throw .notMounted(info.name) }
+            do {
+                try watch(info)
+            } catch { throw .lock(error) }
+        }
+        tellSelection(selection)
+    }
+
+    /// Runs until a signal or `stopper()` ends it, and returns what it did.
+    public func run() throws(StartError) -> Summary {
+        tellReady()
+        pass()
+        while !(isStopping && watched.values.allSatisfy { isSettled($0) }) && !mustExit {
+            let sources: [EventLoop.Source]
+            do { sources = try loop.wait() } catch { throw .system("wait for events", error) }
+            for source in sources {
+                switch source {
+                case .signals: takeSignals()
+                case .inbox: for message in inbox.take() { handle(message) }
+                case .mounts: mountsChanged()
+                case .ring, .timer: break
+                }
+            }
+            pass()
+        }
+        return finish()
+    }
+
+    /// What follows every wake-up: records, then slots, then what is due.
+    private func pass() {
+        rearmCandidates()
+        let more = drain()
+        suspectWhatWasLost()
+        handCandidatesOver()
+        let now = SystemClock.monotonic()
+        var due: [(UInt64, PolicyAction)] = []
+        var deadline: UInt64? = more ? now : nil
+        for (guid, dataset) in watched {
+            observe(dataset, now: now)
+            let decision = dataset.policy.handle(.tick, now: Instant(nanoseconds: now))
+            if let action = decision.action { due.append((guid, action)) }
+            if let next = decision.deadline?.nanoseconds { deadline = min(deadline ?? next, next) }
+        }
+        begin(due)
+        for other in [candidateRearm, resolverDeadline(now), stuckDeadline(now)] {
+            if let other { deadline = min(deadline ?? other, other) }
+        }
+        loop.setDeadline(deadline)
+        tellStatus()
+    }
+
+    /// Feeds the slot's word on its dataset to the policy.
+    private func observe(_ dataset: WatchedDataset, now: UInt64) {
+        let slot = probes.slots.read(dataset.slot)
+        if slot.lost != dataset.lostSeen {
+            dataset.summary.lostRecords += UInt64(slot.lost &- dataset.lostSeen)
+            dataset.lostSeen = slot.lost
+            // Among them may be one that no rule ignores, and one of a mapped file.
+            dataset.isRelevant = true
+            dataset.mapped.isIncomplete = true
+        }
+        // With ignore rules the mark alone says nothing: the record tells whether the path counts, and wakes us.
+        guard slot.isDirty, dataset.isRelevant || dataset.settings.ignore.isEmpty else { return }
+        // The mark is set before its times are: until they are there, they are those of an earlier epoch.
+        let first = max(slot.first, dataset.epochStarted)
+        let last = max(slot.last, first)
+        _ = dataset.policy.handle(
+            .marked(
+                first: Instant(nanoseconds: first), last: Instant(nanoseconds: last),
+                commit: dataset.settings.followsCommits && slot.lastCommit >= last),
+            now: Instant(nanoseconds: now))
+    }
+
+    private func takeSignals() {
+        while let signal = loop.nextSignal() {
+            if signal == SIGHUP {
+                list()
+            } else if isStopping {
+                mustExit = true
+            } else {
+                stop()
+            }
+        }
+    }
+
+    func stop() {
+        guard !isStopping else { return }
+        isStopping = true
+        // The last records first: they are what the last snapshots are of.
+        _ = drain()
+        let now = SystemClock.monotonic()
+        var due: [(UInt64, PolicyAction)] = []
+        for (guid, dataset) in watched {
+            observe(dataset, now: now)
+            // Handing out an action is its start, here as after a tick.
+            let decision = dataset.policy.handle(.flush, now: Instant(nanoseconds: now))
+            if let action = decision.action { due.append((guid, action)) }
+        }
+        begin(due)
+    }
+
+    /// Whether stopping waits for this dataset no longer: captured, or tried once more in vain.
+    private func isSettled(_ dataset: WatchedDataset) -> Bool {
+        !dataset.policy.isInFlight && (dataset.policy.isClean || dataset.isFailing)
+            && resolving == 0
+    }
+
+    private func finish() -> Summary {
+        for dataset in watched.values {
+            let slot = probes.slots.read(dataset.slot)
+            summary.events += slot.changes - dataset.changesAtStart
+            if dataset.policy.isAtRisk || dataset.attempt != nil { summary.leftAtRisk.append(dataset.info.name) }
+        }
+        summary.leftAtRisk.sort()
+        let counters = probes.counters
+        summary.recordsLost = counters.lost + counters.candidatesLost
+        report(.stopped(summary))
+        return summary
+    }
+
+    private func handle(_ message: Message) {
+        switch message {
+        case .attempts(let results): for result in results { finish(result) }
+        case .resolved(let records): take(records)
+        case .listed(let result): take(result)
+        case .stop: stop()
+        }
+    }
+}
+
+/// Runs asynchronous work from synchronous code and waits for it. Never from a task: it blocks the thread.
+public func blocking<Value: Sendable>(_ work: @escaping @Sendable () async -> Value) -> Value {
+    let done = DispatchSemaphore(value: 0)
+    let result = Mutex<Value?>(nil)
+    let box = Box(result: result)
+    Task {
+        let value = await work()
+        box.result.withLock { $0 = value }
+        done.signal()
+    }
+    done.wait()
+    guard let value = box.result.withLock({ $0 }) else { preconditionFailure("the task signalled without a value") }
+    return value
+}
+
+private final class Box<Value: Sendable>: Sendable {
+    let result: Mutex<Value?>
+    init(result: consuming Mutex<Value?>) { self.result = result }
+}
+
+/// Things that are said once as long as they stay true.
+struct ToldOnce {
+    private var lines: Set<String> = []
+    var status = DaemonEvent.Status()
+    /// True the first time.
+    mutating func isNew(_ line: String) -> Bool { lines.insert(line).inserted }
+}

@@ -1,0 +1,56 @@
+import CLinux
+import Datasets
+import Glibc
+import SystemPackage
+import Tracing
+
+/// Puts stores through mappings where a snapshot finds them: without it a snapshot holds the new mtime and the old bytes.
+enum Flush {
+    /// Writes back the files, or the whole file system where one of them cannot be found by its path any more.
+    ///
+    /// Blocks: up to seconds for a whole file system.
+    /// - Returns: what could not be flushed, as a warning; nil when all was.
+    static func run(_ mapped: MappedFiles, mount: MountedDataset, mounts: MountTable) -> String? {
+        guard !mapped.isEmpty else { return nil }
+        var everything = mapped.isIncomplete
+        for file in mapped.files.values where !everything {
+            guard let path = file.path.flatMap({ mounts.path(device: file.device, path: $0) }),
+                flush(path, FileIdentity(device: file.device, inode: file.inode), mount.flavour)
+            else {
+                everything = true
+                break
+            }
+        }
+        guard everything else { return nil }
+        guard let point = mount.mountPoints.first, let root = Descriptor(path: point),
+            FileIdentity(descriptor: root.raw)?.device == mount.device
+        else { return "cannot open \(mount.name)'s mount point to flush mapped files" }
+        // O_PATH descriptors cannot be synced.
+        let directory = reopen(root.raw)
+        guard directory >= 0 else { return "cannot open \(mount.name)'s mount point: \(Errno(rawValue: errno))" }
+        defer { close(directory) }
+        return kairos_syncfs(directory) == 0
+            ? nil : "cannot flush mapped files of \(mount.name): syncfs: \(Errno(rawValue: kairos_errno_value()))"
+    }
+
+    /// False when the path does not lead to that file any more.
+    private static func flush(_ path: [UInt8], _ file: FileIdentity, _ flavour: ZFSFlavour) -> Bool {
+        // Looked at before it is opened: opening a device node, which may stand there by now, can have effects.
+        guard let handle = Descriptor(file: path), FileIdentity(descriptor: handle.raw) == file else { return false }
+        let descriptor = reopen(handle.raw)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        switch flavour {
+        case .kernel:
+            // Cheap, and enough: the pages become part of the open txg (docs/facts.md). Waiting for them can take 5 s.
+            return kairos_start_writeback(descriptor) == 0
+        case .fuse:
+            // Here writeback is a request to the daemon, and only a sync waits until it was answered.
+            return fdatasync(descriptor) == 0
+        }
+    }
+
+    private static func reopen(_ descriptor: CInt) -> CInt {
+        open("/proc/self/fd/\(descriptor)", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+    }
+}

@@ -1,0 +1,125 @@
+import Datasets
+import Policy
+import Snapshots
+import Tracing
+
+/// A dataset under watch: its slot, its policy, and what is known of the changes since its last snapshot.
+final class WatchedDataset {
+    /// An attempt to snapshot or to check, from the moment its epoch ended to its result.
+    struct Attempt {
+        var isCheck: Bool
+        /// CLOCK_MONOTONIC nanoseconds, taken just before the epoch was moved on.
+        var started: UInt64
+        /// The epoch that it ended.
+        var epoch: UInt64
+        var trigger: SnapshotTrigger
+        /// The first change that it captures; nil when nobody saw one.
+        var first: UInt64?
+        var summary: ChangeSummary
+        var mapped: MappedFiles
+        /// The slot's counts when it began.
+        var changes: UInt64
+    }
+
+    var info: DatasetInfo
+    let slot: Int
+    let lock: InstanceLock?
+    var settings: DatasetSettings
+    var policy: DatasetPolicy
+    var mounted: MountedDataset?
+
+    /// Details of the current epoch.
+    var summary = ChangeSummary()
+    var mapped = MappedFiles()
+    /// In this epoch something changed that no ignore rule covers.
+    var isRelevant = false
+    /// CLOCK_MONOTONIC nanoseconds at which the current epoch began.
+    var epochStarted: UInt64
+    var epoch: UInt64
+    /// The slot's running counts when it was taken into use, at the last snapshot, and for losses at the last look.
+    let changesAtStart: UInt64
+    var changesCaptured: UInt64
+    var lostSeen: UInt32
+
+    var attempt: Attempt?
+    /// Nothing was captured or compared since the watch began.
+    var isFirst = true
+    /// A failure was told, and none succeeded since.
+    var isFailing = false
+    /// It was told that an attempt takes long.
+    var isStuckReported = false
+
+    init(
+        info: DatasetInfo, slot: Int, lock: consuming InstanceLock?, settings: DatasetSettings, reading: SlotReading,
+        now: UInt64
+    ) {
+        self.info = info
+        self.slot = slot
+        self.lock = lock
+        self.settings = settings
+        policy = DatasetPolicy(settings: settings.policy)
+        epochStarted = now
+        epoch = reading.epoch
+        changesAtStart = reading.changes
+        changesCaptured = reading.changes
+        lostSeen = reading.lost
+    }
+
+    /// Whether a change is one by the ignore rules. `path`: from the dataset's root; nil, when it is not known, counts.
+    func counts(_ paths: [[UInt8]?]) -> Bool {
+        settings.ignore.isEmpty || paths.isEmpty
+            || paths.contains { path in path.map { !settings.ignore.ignores(path: $0) } ?? true }
+    }
+
+    /// Takes a record of this dataset into the summary that it belongs to.
+    func note(_ operation: Operations, paths: [[UInt8]?], actor: ChangeSummary.Actor, epoch: UInt64) {
+        guard !operation.isDisjoint(with: .changes), counts(paths) else { return }
+        let path = paths.compactMap(\.self).last
+        if epoch < self.epoch, attempt != nil, attempt?.epoch == epoch {
+            attempt?.summary.add(operation, path: path, actor: actor)
+        } else if epoch >= self.epoch {
+            isRelevant = true
+            summary.add(operation, path: path, actor: actor)
+        }
+        // Older: in a snapshot already, and told as one change fewer.
+    }
+
+    /// After an attempt that captured nothing: its changes are at risk as before.
+    func takeBack(_ attempt: Attempt) {
+        summary = ChangeSummary.joined(attempt.summary, summary)
+        mapped.add(attempt.mapped)
+        isRelevant = isRelevant || !attempt.summary.isEmpty
+    }
+}
+
+/// Files with stores through a mapping that may not have been written back.
+struct MappedFiles: Sendable, Hashable {
+    struct File: Sendable, Hashable {
+        var device: DeviceNumber
+        var inode: UInt64
+        /// From the superblock's root; nil when it is not known.
+        var path: [UInt8]?
+    }
+
+    /// Beyond this many, one flush of the whole file system is cheaper than one of each.
+    static let limit = 1024
+
+    var files: [UInt64: File] = [:]
+    /// Some are not known: records were lost, or there were too many.
+    var isIncomplete = false
+
+    var isEmpty: Bool { files.isEmpty && !isIncomplete }
+
+    mutating func add(_ file: File) {
+        guard files.count < Self.limit || files[file.inode] != nil else {
+            isIncomplete = true
+            return
+        }
+        files[file.inode] = file
+    }
+
+    mutating func add(_ others: MappedFiles) {
+        isIncomplete = isIncomplete || others.isIncomplete
+        for file in others.files.values where files[file.inode] == nil { add(file) }
+    }
+}
