@@ -50,7 +50,7 @@ let package = Package(
         module("Tracing", ["BPF", "CBPFObjects", "CLinux", "Datasets", systemPackage]),
         module("Snapshots", ["Datasets"]),
         module("Daemon", ["BPF", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage]),
-        module("Scratch", ["Datasets", "CLinux", subprocess, systemPackage]),
+        module("Scratch", ["Datasets", "CLinux", systemPackage]),
         module(
             "Commands",
             ["Daemon", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage, argumentParser]

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -20,6 +21,8 @@ const uint64_t kairos_resolve_in_root = RESOLVE_IN_ROOT;
 const uint64_t kairos_resolve_no_magiclinks = RESOLVE_NO_MAGICLINKS;
 const uint64_t kairos_open_path_directory = O_PATH | O_CLOEXEC | O_DIRECTORY;
 const uint64_t kairos_open_path = O_PATH | O_CLOEXEC;
+
+const short kairos_spawn_setsid = POSIX_SPAWN_SETSID;
 
 int kairos_epoll_create(void)
 {

@@ -6,6 +6,9 @@ import Tracing
 extension Daemon {
     /// After so long an attempt under way is worth a word.
     static let stuckLimit: UInt64 = 30_000_000_000
+    /// Added to the end of a snapshot, nanoseconds. A change that is in it may be marked a moment after it: the call that
+    /// made the change still has to return. Those marked within this time are checked instead of snapshotted again.
+    static let finishSlack: UInt64 = 5_000_000
 
     /// Ends the epochs of the datasets that are due and starts their snapshots and checks.
     func begin(_ due: [(guid: UInt64, action: PolicyAction)]) {
@@ -109,7 +112,7 @@ extension Daemon {
         case .snapshot(let taken):
             let failures = dataset.policy.consecutiveFailures
             _ = dataset.policy.handle(
-                .succeeded(started: started, finished: Instant(nanoseconds: result.finished)), now: now)
+                .succeeded(started: started, finished: Instant(nanoseconds: result.finished + Self.finishSlack)), now: now)
             succeeded(dataset, attempt, taken, finished: result.finished, failures: failures)
         case .verdict(.unchanged):
             summary.checksUnchanged += 1
@@ -137,6 +140,8 @@ extension Daemon {
     ) {
         dataset.isFirst = false
         dataset.isFailing = false
+        // A name that was taken made the engine move on: so do the names to come.
+        namer.note(taken.name)
         summary.snapshots += 1
         let window = attempt.first.map { finished - min($0, finished) }
         summary.longestWindowMilliseconds = max(summary.longestWindowMilliseconds, (window ?? 0) / 1_000_000)

@@ -61,6 +61,9 @@ int kairos_mount(const char *type, const char *target);
 /* A system call by number, for tests that must make exactly this one. */
 long kairos_syscall(long number, long a, long b, long c, long d, long e, long f);
 
+/* POSIX_SPAWN_SETSID, of glibc 2.26 and later. */
+extern const short kairos_spawn_setsid;
+
 int kairos_errno_value(void);
 
 #endif

@@ -1,0 +1,67 @@
+# Kairos. `make demo` and `make test` do all set-up by themselves; `make help` lists the rest.
+
+SWIFT   ?= swift
+# The BPF programs are compiled by the toolchain's own clang: one compiler to install, and one that knows the target.
+BINDIR  := $(dir $(realpath $(shell command -v $(SWIFT) 2>/dev/null)))
+CLANG   ?= $(firstword $(wildcard $(BINDIR)clang) clang)
+OBJCOPY ?= $(firstword $(wildcard $(BINDIR)llvm-objcopy) llvm-objcopy)
+ARCH    := $(shell uname -m)
+BPFARCH := $(if $(filter x86_64,$(ARCH)),x86,$(if $(filter aarch64,$(ARCH)),arm64,unsupported))
+DESTDIR ?=
+PREFIX  ?= /usr/local
+
+OBJECTS := Sources/CBPFObjects/objects
+BPFOBJ  := $(OBJECTS)/syscalls.bpf.o
+RELEASE := .build/release/kairos
+
+.DEFAULT_GOAL := build
+.PHONY: help deps bpf build debug test test-unit test-integration demo format lint install uninstall clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install what is missing (Debian or Ubuntu, as root)
+	@Tools/deps
+
+bpf: $(BPFOBJ) ## compile the BPF programs
+
+$(OBJECTS)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) Makefile
+	@mkdir -p $(OBJECTS)
+	$(CLANG) -target bpf -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter \
+		-D__TARGET_ARCH_$(BPFARCH) -isystem /usr/include/$(ARCH)-linux-gnu -Ibpf -c $< -o $@
+	@$(OBJCOPY) --strip-debug $@
+
+build: deps $(BPFOBJ) ## build the program: .build/release/kairos
+	$(SWIFT) build -c release --static-swift-stdlib --product kairos
+
+debug: deps $(BPFOBJ) ## build everything without optimisation
+	$(SWIFT) build --build-tests
+
+test: debug ## run all tests (as root: they use real BPF and a real pool)
+	$(SWIFT) test --skip-build
+
+test-unit: debug ## run the tests that need neither root nor ZFS
+	$(SWIFT) test --skip-build --skip IntegrationTests
+
+test-integration: debug ## run the tests on a real pool only
+	$(SWIFT) test --skip-build --filter IntegrationTests
+
+demo: build ## see it work on a scratch pool
+	$(RELEASE) demo
+
+format: ## format Swift sources in place, and C where clang-format is there
+	$(SWIFT) format --in-place --recursive --parallel Package.swift Sources Tests
+	@! command -v clang-format >/dev/null || clang-format -i bpf/*.[ch] Sources/CLinux/*.c Sources/CLibbpf/*.c
+
+lint: ## check the format
+	$(SWIFT) format lint --strict --recursive --parallel Package.swift Sources Tests
+
+install: build ## install the program to $(PREFIX)/sbin
+	install -D -m 0755 $(RELEASE) $(DESTDIR)$(PREFIX)/sbin/kairos
+
+uninstall: ## remove what install installed
+	rm -f $(DESTDIR)$(PREFIX)/sbin/kairos
+
+clean: ## remove what was built
+	rm -rf .build $(OBJECTS)
