@@ -18,7 +18,9 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define FMODE_CREATED 0x100000 /* include/linux/fs.h; since 4.19 (be12af3ef5e6, "new primitive: ->f_mode & FMODE_CREATED") */
+#define O_CREAT 0100
 #define O_TRUNC 01000
+#define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define AT_REMOVEDIR 0x200
 #define AT_FDCWD -100
 #define MAP_SHARED_MASK 0x01 /* MAP_SHARED and MAP_SHARED_VALIDATE */
@@ -31,7 +33,10 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* What a call does, which is all that the program below tells apart. */
 enum call {
 	CALL_NONE = 0,
-	CALL_OPEN,      /* a descriptor comes back; flags are in the file */
+	CALL_OPEN,      /* (path, flags, mode): a descriptor comes back */
+	CALL_OPENAT,    /* (dirfd, path, flags, mode) */
+	CALL_OPENAT2,   /* (dirfd, path, how, size) */
+	CALL_CREAT,     /* (path, mode) */
 	CALL_WRITE,     /* (fd, ...) */
 	CALL_FTRUNCATE, /* (fd, ...) */
 	CALL_SYNC,      /* (fd) */
@@ -52,7 +57,7 @@ enum call {
 static const u8 calls[CALLS] = {
 #ifdef __NR_open
 	[__NR_open] = CALL_OPEN,
-	[__NR_creat] = CALL_OPEN,
+	[__NR_creat] = CALL_CREAT,
 	[__NR_unlink] = CALL_UNLINK,
 	[__NR_rmdir] = CALL_RMDIR,
 	[__NR_mkdir] = CALL_MKDIR,
@@ -61,8 +66,8 @@ static const u8 calls[CALLS] = {
 #ifdef __NR_renameat
 	[__NR_renameat] = CALL_RENAMEAT,
 #endif
-	[__NR_openat] = CALL_OPEN,
-	[__NR_openat2] = CALL_OPEN,
+	[__NR_openat] = CALL_OPENAT,
+	[__NR_openat2] = CALL_OPENAT2,
 	[__NR_unlinkat] = CALL_UNLINKAT,
 	[__NR_mkdirat] = CALL_MKDIRAT,
 	[__NR_renameat2] = CALL_RENAMEAT,
@@ -85,7 +90,7 @@ static const u8 compat_calls[CALLS] = {
 	[4] = CALL_WRITE,      /* write */
 	[5] = CALL_OPEN,       /* open */
 	[6] = CALL_CLOSE,      /* close */
-	[8] = CALL_OPEN,       /* creat */
+	[8] = CALL_CREAT,      /* creat */
 	[10] = CALL_UNLINK,    /* unlink */
 	[38] = CALL_RENAME,    /* rename */
 	[39] = CALL_MKDIR,     /* mkdir */
@@ -99,14 +104,14 @@ static const u8 compat_calls[CALLS] = {
 	[192] = CALL_MMAP,     /* mmap2 */
 	[193] = CALL_TRUNCATE, /* truncate64 */
 	[194] = CALL_FTRUNCATE, /* ftruncate64 */
-	[295] = CALL_OPEN,     /* openat */
+	[295] = CALL_OPENAT,   /* openat */
 	[296] = CALL_MKDIRAT,  /* mkdirat */
 	[301] = CALL_UNLINKAT, /* unlinkat */
 	[302] = CALL_RENAMEAT, /* renameat */
 	[334] = CALL_WRITE,    /* pwritev */
 	[353] = CALL_RENAMEAT, /* renameat2 */
 	[379] = CALL_WRITE,    /* pwritev2 */
-	[437] = CALL_OPEN,     /* openat2 */
+	[437] = CALL_OPENAT2,  /* openat2 */
 };
 #endif
 
@@ -283,16 +288,37 @@ static __always_inline int call__file(int fd, u32 op, const struct call_args *ar
 	return change__file(file, fd, op, args);
 }
 
-static __always_inline int call__open(int fd, const struct call_args *args)
+/* The flags come from the caller: the kernel takes O_TRUNC out of the file's own when it has obeyed it. */
+static __always_inline u64 open__flags(u32 call, const struct call_args *args)
 {
-	struct file *file = file__of(fd);
+	u64 flags = 0;
 
+	switch (call) {
+	case CALL_OPEN:
+		return args->a[1];
+	case CALL_OPENAT:
+		return args->a[2];
+	case CALL_OPENAT2: /* struct open_how begins with them */
+		bpf_probe_read_user(&flags, sizeof(flags), (const void *)args->a[2]);
+		return flags;
+	}
+	return O_TRUNC; /* creat() */
+}
+
+static __always_inline int call__open(int fd, u32 call, const struct call_args *args)
+{
+	u64 flags = open__flags(call, args);
+	struct file *file;
+
+	/* Most opens are for reading, and end here. */
+	if (!(flags & (O_CREAT | O_TRUNC | O_TMPFILE_BIT)) && call != CALL_CREAT)
+		return 0;
+	file = file__of(fd);
 	if (!file)
 		return call__file(fd, KAIROS_OP_CREATE, args); /* counts it */
-	if (FIELD(file, f_mode) & FMODE_CREATED)
+	if (FIELD(file, f_mode) & FMODE_CREATED || flags & O_TMPFILE_BIT)
 		return change__file(file, fd, KAIROS_OP_CREATE, args);
-	/* do_open() clears O_TRUNC of f_flags in no file system; open(2) without write access may truncate too. */
-	if (FIELD(file, f_flags) & O_TRUNC)
+	if (flags & O_TRUNC)
 		return change__file(file, fd, KAIROS_OP_TRUNCATE, args);
 	return 0;
 }
@@ -581,7 +607,10 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 	case CALL_WRITE:
 		return result ? call__file(args.a[0], KAIROS_OP_WRITE, &args) : 0;
 	case CALL_OPEN:
-		return call__open(result, &args);
+	case CALL_OPENAT:
+	case CALL_OPENAT2:
+	case CALL_CREAT:
+		return call__open(result, call, &args);
 	case CALL_CLOSE:
 		return call__close(args.a[0], &args);
 	case CALL_FTRUNCATE:

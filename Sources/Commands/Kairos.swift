@@ -13,7 +13,7 @@ public struct Kairos: ParsableCommand {
               kairos demo                     see it all on a scratch pool, in a minute
             """,
         version: "kairos \(version)",
-        subcommands: [RunCommand.self]
+        subcommands: [RunCommand.self, TraceCommand.self, DoctorCommand.self]
     )
 
     /// The version, as `kairos --version` prints it.

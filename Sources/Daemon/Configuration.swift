@@ -20,6 +20,11 @@ public struct Configuration: Sendable {
     public var ringBytes = 1 << 20
 
     public init(target: Target) { self.target = target }
+
+    /// What is wrong with the kairos: properties of a dataset, a line each.
+    public static func problems(of info: DatasetInfo) -> [String] {
+        DatasetSettings.read(info, SettingsOverrides()).problems
+    }
 }
 
 /// Settings that stand over a dataset's properties; nil leaves the property's, or the default.

@@ -39,18 +39,22 @@ extension Daemon {
         let isCheck: Bool
         let trigger: SnapshotTrigger
         var first: UInt64?
+        var last: UInt64?
         switch action {
         case .check:
             isCheck = true
             trigger = .check
-        case .snapshot(let reason, let since, _):
+        case .snapshot(let reason, let since, let until):
             isCheck = false
             trigger = SnapshotTrigger(reason, isFirst: dataset.isFirst)
             // A check that found a change does not know when it was made.
-            first = reason == .check && dataset.summary.isEmpty ? nil : since.nanoseconds
+            if reason != .check || !dataset.summary.isEmpty {
+                first = since.nanoseconds
+                last = until.nanoseconds
+            }
         }
         let attempt = WatchedDataset.Attempt(
-            isCheck: isCheck, started: started, epoch: slot.epoch, trigger: trigger, first: first,
+            isCheck: isCheck, started: started, epoch: slot.epoch, trigger: trigger, first: first, last: last,
             summary: dataset.summary, mapped: dataset.mapped, changes: slot.changes)
         dataset.epoch = probes.slots.advanceEpoch(dataset.slot)
         dataset.epochStarted = started
@@ -68,7 +72,7 @@ extension Daemon {
         }
         return SnapshotProperties(
             trigger: attempt.trigger, changes: attempt.summary.counts, firstChange: attempt.first.map(timestamp),
-            lastChange: attempt.first == nil ? nil : timestamp(attempt.started)
+            lastChange: attempt.last.map(timestamp)
         ).properties
     }
 
@@ -83,7 +87,7 @@ extension Daemon {
         let mounts = mounts
         let dryRun = configuration.dryRun
         Task {
-            let warnings = dryRun ? [:] : AttemptWork.flush(jobs, mounts)
+            let warnings = dryRun ? [:] : await AttemptWork.flush(jobs, mounts)
             inbox.post(.attempts(await AttemptWork.results(of: request, by: engine, for: jobs, warnings)))
         }
     }
@@ -93,7 +97,7 @@ extension Daemon {
         let inbox = inbox
         let mounts = mounts
         Task {
-            let warnings = AttemptWork.flush([job], mounts)
+            let warnings = await AttemptWork.flush([job], mounts)
             inbox.post(.attempts([AttemptResult(
                 guid: job.guid, outcome: await AttemptWork.verdict(check, on: job.dataset), warnings: warnings[job.guid] ?? [],
                 finished: SystemClock.monotonic())]))

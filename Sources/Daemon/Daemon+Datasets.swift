@@ -5,16 +5,24 @@ import Tracing
 extension Daemon {
     /// What of these datasets is to be watched.
     func select(_ datasets: [DatasetInfo]) throws(SelectionError) -> Selection {
-        switch configuration.target {
-        case .enabled: return .byProperty(datasets)
-        case .named(let names, let recursive):
-            // A dataset that was renamed since the start is still the one that was meant.
-            let current = names.map { name in
-                namedGUIDs[name].flatMap { guid in datasets.first { $0.guid == guid }?.name } ?? name
-            }
-            let selection = try Selection.explicit(current, recursive: recursive, of: datasets)
-            for (name, now) in zip(names, current) { namedGUIDs[name] = datasets.first { $0.name == now }?.guid }
-            return selection
+        guard case .named(let names, let recursive) = configuration.target else {
+            return try Self.select(configuration.target, datasets)
+        }
+        // A dataset that was renamed since the start is still the one that was meant.
+        let current = names.map { name in
+            namedGUIDs[name].flatMap { guid in datasets.first { $0.guid == guid }?.name } ?? name
+        }
+        let selection = try Self.select(.named(current, recursive: recursive), datasets)
+        for (name, now) in zip(names, current) { namedGUIDs[name] = datasets.first { $0.name == now }?.guid }
+        return selection
+    }
+
+    static func select(
+        _ target: Configuration.Target, _ datasets: [DatasetInfo]
+    ) throws(SelectionError) -> Selection {
+        switch target {
+        case .enabled: .byProperty(datasets)
+        case .named(let names, let recursive): try .explicit(names, recursive: recursive, of: datasets)
         }
     }
 

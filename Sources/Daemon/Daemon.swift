@@ -133,9 +133,8 @@ public final class Daemon {
         }
         let datasets: [DatasetInfo]
         do { datasets = try listing.get().datasets } catch { throw .zfs(error) }
-        do {
-            mounts = try MountTable.read(from: mountInfo)
-        } catch { throw .mounts(error) }
+        do { _ = try Self.select(configuration.target, datasets) } catch { throw .selection(error) }
+        do { mounts = try MountTable.read(from: mountInfo) } catch { throw .mounts(error) }
         do {
             probes = try SyscallProbes(mode: .watch, ringBytes: configuration.ringBytes)
         } catch { throw .probes(error) }

@@ -15,6 +15,7 @@ final class WatchedDataset {
         var trigger: SnapshotTrigger
         /// The first change that it captures; nil when nobody saw one.
         var first: UInt64?
+        var last: UInt64?
         var summary: ChangeSummary
         var mapped: MappedFiles
         /// The slot's counts when it began.

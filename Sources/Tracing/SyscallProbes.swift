@@ -13,9 +13,13 @@ public enum ProbeError: Error, Sendable, CustomStringConvertible {
     case kernel(ProbeSet, BPFError)
     /// Attached, and yet the test call did not reach the program.
     case silent(ProbeSet)
+    case noBTF
 
     public var description: String {
         switch self {
+        case .noBTF:
+            "this kernel has no BTF (\(KernelSupport.btfPath)), which eBPF programs need to find their way in it: "
+                + "boot one with CONFIG_DEBUG_INFO_BTF=y"
         case .kernel(let set, let error): "probe set \(set.rawValue): \(error)"
         case .silent(let set):
             "probe set \(set.rawValue): attached, but its programs do not run (a test call was not seen); "
@@ -24,11 +28,16 @@ public enum ProbeError: Error, Sendable, CustomStringConvertible {
         }
     }
 
+    /// What to do about it, where the failure tells.
+    public var hint: String? {
+        if case .kernel(_, let error) = self { error.hint } else { nil }
+    }
+
     /// libbpf's own log, for `--verbose`.
     public var log: String {
         switch self {
         case .kernel(_, let error): error.log
-        case .silent: ""
+        case .silent, .noBTF: ""
         }
     }
 }
@@ -59,6 +68,7 @@ public final class SyscallProbes {
     /// - Parameters:
     ///   - ringBytes: the size of the ring buffer; rounded up to a power of two of at least a page.
     public init(mode: Mode, ringBytes: Int = 1 << 20) throws(ProbeError) {
+        guard KernelSupport.hasBTF else { throw .noBTF }
         do {
             var size = 0
             let address = kairos_object_syscalls(&size)

@@ -1,0 +1,48 @@
+import BPF
+import Glibc
+import SystemPackage
+
+/// What this kernel offers, as far as Kairos depends on it.
+public enum KernelSupport {
+    /// `6.12.95+deb12-cloud-amd64`.
+    public static var release: String {
+        var name = utsname()
+        uname(&name)
+        return withUnsafeBytes(of: &name.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    }
+
+    /// CO-RE needs the kernel's own types: CONFIG_DEBUG_INFO_BTF.
+    public static var hasBTF: Bool { access(btfPath, R_OK) == 0 }
+    public static let btfPath = "/sys/kernel/btf/vmlinux"
+
+    /// `none`, `integrity` or `confidentiality`; nil where the kernel has no lockdown or securityfs is not mounted.
+    /// Under `confidentiality` programs may not read the kernel's memory.
+    public static var lockdown: String? {
+        // "[none] integrity confidentiality"
+        firstLine("/sys/kernel/security/lockdown")?.split(separator: " ")
+            .first { $0.hasPrefix("[") }.map { String($0.dropFirst().dropLast()) }
+    }
+
+    /// Whether programs are compiled to machine code; nil when it cannot be told.
+    public static var hasJIT: Bool? { firstLine("/proc/sys/net/core/bpf_jit_enable").map { $0 != "0" } }
+
+    /// The version of the zfs module that is loaded, nil without one.
+    public static var zfsModule: String? { firstLine("/sys/module/zfs/version") }
+
+    public static var hasDirtyFolio: Bool { kernelHasTracepoint("writeback_dirty_folio") }
+
+    /// The effective capabilities of this process, the bits of <linux/capability.h>; nil when they cannot be read.
+    public static var capabilities: UInt64? {
+        lines("/proc/self/status").first { $0.hasPrefix("CapEff:") }
+            .flatMap { UInt64($0.dropFirst(7).drop { $0.isWhitespace }, radix: 16) }
+    }
+
+    private static func firstLine(_ path: String) -> String? { lines(path).first }
+
+    private static func lines(_ path: String) -> [String] {
+        guard let file = try? FileDescriptor.open(FilePath(path), .readOnly, options: .closeOnExec) else { return [] }
+        var bytes = [UInt8](repeating: 0, count: 8192)
+        let count = (try? file.closeAfter { try bytes.withUnsafeMutableBytes { try file.read(into: $0) } }) ?? 0
+        return String(decoding: bytes[..<count], as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+}
