@@ -30,13 +30,15 @@ enum kairos_op {
 	KAIROS_OP_UNLINK = 1 << 5,
 	KAIROS_OP_RMDIR = 1 << 6,
 	KAIROS_OP_RENAME = 1 << 7,
+	KAIROS_OP_LINK = 1 << 8, /* a further name for a file */
+	KAIROS_OP_ATTR = 1 << 9, /* mode, owner, times, extended attributes, flags */
 	/* No change by themselves: */
-	KAIROS_OP_MAP = 1 << 8,    /* mapped shared and writable */
-	KAIROS_OP_CLOSE = 1 << 9,  /* a written file was closed */
-	KAIROS_OP_SYNC = 1 << 10,  /* fsync, fdatasync */
+	KAIROS_OP_MAP = 1 << 10,   /* mapped shared and writable */
+	KAIROS_OP_CLOSE = 1 << 11, /* a written file was closed */
+	KAIROS_OP_SYNC = 1 << 12,  /* fsync, fdatasync */
 };
 
-#define KAIROS_OPS_CHANGE 0xffU
+#define KAIROS_OPS_CHANGE 0x3ffU
 
 /*
  * At a commit point a version is complete: the file's writer closed or synced it, or a name went over to another file.
@@ -56,9 +58,10 @@ enum kairos_record_flag {
 	KAIROS_F_TRUNCATED = 1 << 0,     /* a walked path was longer than its bounds */
 	KAIROS_F_FAULT = 1 << 1,         /* a string of the caller's could not be read */
 	KAIROS_F_ABSOLUTE = 1 << 2,      /* `name` starts with a slash: resolve it in the caller's root, the start */
-	KAIROS_F_FOLLOW = 1 << 3,        /* the last component is followed if it is a symbolic link (truncate) */
-	KAIROS_F_ABSOLUTE2 = 1 << 4,     /* as above, of `name2` */
-	KAIROS_F_DIRTIED = 1 << 5,       /* this change took its slot from clean to dirty */
+	KAIROS_F_ABSOLUTE2 = 1 << 3,     /* as above, of `name2` */
+	KAIROS_F_WHOLE = 1 << 4,         /* the file itself was changed, not the directory that holds its name */
+	KAIROS_F_FOLLOW = 1 << 5,        /* with WHOLE: a symbolic link in the last component is followed */
+	KAIROS_F_DIRTIED = 1 << 6,       /* this change took its slot from clean to dirty */
 };
 
 /*

@@ -223,8 +223,8 @@ __noinline u32 scratch__string(u32 which, u32 at, u64 user)
 	return at + n;
 }
 
-/* The first bytes of a caller's path tell whether it is absolute, and one component or several. */
-enum shape { SHAPE_FAULT, SHAPE_ONE, SHAPE_SEVERAL, SHAPE_ABSOLUTE };
+/* The first bytes of a caller's path tell whether it is absolute, and none, one or several components. */
+enum shape { SHAPE_FAULT, SHAPE_EMPTY, SHAPE_ONE, SHAPE_SEVERAL, SHAPE_ABSOLUTE };
 
 __noinline u32 scratch__shape(u32 which, u32 at)
 {
@@ -236,6 +236,8 @@ __noinline u32 scratch__shape(u32 which, u32 at)
 		return SHAPE_FAULT;
 	if (sc->data[at] == '/')
 		return SHAPE_ABSOLUTE;
+	if (!sc->data[at])
+		return SHAPE_EMPTY;
 	/* One component is at most NAME_MAX bytes; "a/" still is one: only a slash with something behind it counts. */
 	for (i = 0; i < KAIROS_NAME_MAX; i++) {
 		char c = sc->data[at + i];

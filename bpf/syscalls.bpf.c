@@ -23,6 +23,11 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define AT_REMOVEDIR 0x200
 #define AT_FDCWD -100
+#define AT_SYMLINK_NOFOLLOW 0x100
+#define FICLONE 0x40049409 /* include/uapi/linux/fs.h, as the next three */
+#define FICLONERANGE 0x4020940d
+#define FS_IOC_SETFLAGS 0x40086602
+#define FS_IOC_FSSETXATTR 0x401c5820
 #define MAP_SHARED_MASK 0x01 /* MAP_SHARED and MAP_SHARED_VALIDATE */
 #define MAP_ANONYMOUS 0x20
 #define PROT_WRITE 0x2
@@ -50,6 +55,21 @@ enum call {
 	CALL_RENAME,    /* (old, new) */
 	CALL_RENAMEAT,  /* (olddirfd, old, newdirfd, new, [flags]) */
 	CALL_TRUNCATE,  /* (path, len) */
+	CALL_SPLICE,    /* (fd_in, off_in, fd_out, ...): splice, copy_file_range */
+	CALL_FALLOCATE, /* (fd, mode, offset, len) */
+	CALL_IOCTL,     /* (fd, request, ...) */
+	CALL_FATTR,     /* (fd, ...) */
+	CALL_ATTR,      /* (path, ...), followed */
+	CALL_LATTR,     /* (path, ...), not followed */
+	CALL_ATTRAT,    /* (dirfd, path, ...), followed */
+	CALL_CHOWNAT,   /* (dirfd, path, uid, gid, flags) */
+	CALL_UTIMESAT,  /* (dirfd, path or NULL, times, flags) */
+	CALL_LINK,      /* (old, new) */
+	CALL_LINKAT,    /* (olddirfd, old, newdirfd, new, flags) */
+	CALL_SYMLINK,   /* (target, new) */
+	CALL_SYMLINKAT, /* (target, newdirfd, new) */
+	CALL_MKNOD,     /* (path, ...) */
+	CALL_MKNODAT,   /* (dirfd, path, ...) */
 };
 
 #define CALLS 512
@@ -62,6 +82,18 @@ static const u8 calls[CALLS] = {
 	[__NR_rmdir] = CALL_RMDIR,
 	[__NR_mkdir] = CALL_MKDIR,
 	[__NR_rename] = CALL_RENAME,
+	[__NR_link] = CALL_LINK,
+	[__NR_symlink] = CALL_SYMLINK,
+	[__NR_mknod] = CALL_MKNOD,
+	[__NR_chmod] = CALL_ATTR,
+	[__NR_chown] = CALL_ATTR,
+	[__NR_lchown] = CALL_LATTR,
+	[__NR_utime] = CALL_ATTR,
+	[__NR_utimes] = CALL_ATTR,
+	[__NR_futimesat] = CALL_UTIMESAT,
+#endif
+#ifdef __NR_fchmodat2
+	[__NR_fchmodat2] = CALL_UTIMESAT, /* (dirfd, path, mode, flags): its flags are where those of utimensat are */
 #endif
 #ifdef __NR_renameat
 	[__NR_renameat] = CALL_RENAMEAT,
@@ -82,10 +114,29 @@ static const u8 calls[CALLS] = {
 	[__NR_close] = CALL_CLOSE,
 	[__NR_fsync] = CALL_SYNC,
 	[__NR_fdatasync] = CALL_SYNC,
+	[__NR_sendfile] = CALL_WRITE,
+	[__NR_splice] = CALL_SPLICE,
+	[__NR_copy_file_range] = CALL_SPLICE,
+	[__NR_fallocate] = CALL_FALLOCATE,
+	[__NR_ioctl] = CALL_IOCTL,
+	[__NR_fchmod] = CALL_FATTR,
+	[__NR_fchown] = CALL_FATTR,
+	[__NR_fsetxattr] = CALL_FATTR,
+	[__NR_fremovexattr] = CALL_FATTR,
+	[__NR_setxattr] = CALL_ATTR,
+	[__NR_lsetxattr] = CALL_LATTR,
+	[__NR_removexattr] = CALL_ATTR,
+	[__NR_lremovexattr] = CALL_LATTR,
+	[__NR_fchmodat] = CALL_ATTRAT,
+	[__NR_fchownat] = CALL_CHOWNAT,
+	[__NR_utimensat] = CALL_UTIMESAT,
+	[__NR_linkat] = CALL_LINKAT,
+	[__NR_symlinkat] = CALL_SYMLINKAT,
+	[__NR_mknodat] = CALL_MKNODAT,
 };
 
 #if defined(__TARGET_ARCH_x86)
-/* The i386 numbers of the same calls: 32-bit programs, and `int 0x80` in any (arch/x86/entry/syscalls/syscall_32.tbl). */
+/* The i386 numbers of the commonest calls: 32-bit programs, and `int 0x80` in any (arch/x86/entry/syscalls/syscall_32.tbl). */
 static const u8 compat_calls[CALLS] = {
 	[4] = CALL_WRITE,      /* write */
 	[5] = CALL_OPEN,       /* open */
@@ -400,6 +451,7 @@ static __always_inline bool start__find(struct start *st, int dirfd, bool absolu
 
 struct name_args {
 	int dirfd;
+	u32 flags; /* KAIROS_F_WHOLE, KAIROS_F_FOLLOW */
 	unsigned long path;
 };
 
@@ -466,9 +518,12 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 	at = name__append(sc, 0, first, false, &shape);
 	if (second)
 		at = name__append(sc, at, second, true, &shape2);
-	/* truncate() follows a symbolic link in its last component, even in one alone. */
-	if (op == KAIROS_OP_TRUNCATE) {
-		sc->record.flags |= KAIROS_F_FOLLOW;
+	sc->record.flags |= first->flags;
+	if (shape == SHAPE_EMPTY) { /* AT_EMPTY_PATH: the start itself */
+		dev = sc->record.device;
+		known = true;
+	} else if (first->flags & KAIROS_F_WHOLE) {
+		/* The file itself: even one component may be a symbolic link, or have another file system mounted on it. */
 	} else if (shape == SHAPE_ONE) {
 		dev = sc->record.device;
 		known = true;
@@ -617,6 +672,22 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 		return call__file(args.a[0], KAIROS_OP_TRUNCATE, &args);
 	case CALL_SYNC:
 		return call__file(args.a[0], KAIROS_OP_SYNC, &args);
+	case CALL_SPLICE:
+		return result ? call__file(args.a[2], KAIROS_OP_WRITE, &args) : 0;
+	case CALL_FALLOCATE:
+		return call__file(args.a[0], KAIROS_OP_WRITE, &args);
+	case CALL_FATTR:
+		return call__file(args.a[0], KAIROS_OP_ATTR, &args);
+	case CALL_IOCTL:
+		switch ((u32)args.a[1]) {
+		case FICLONE:
+		case FICLONERANGE:
+			return call__file(args.a[0], KAIROS_OP_WRITE, &args);
+		case FS_IOC_SETFLAGS:
+		case FS_IOC_FSSETXATTR:
+			return call__file(args.a[0], KAIROS_OP_ATTR, &args);
+		}
+		return 0;
 	case CALL_MMAP:
 		if (!(args.a[3] & MAP_SHARED_MASK) || args.a[3] & MAP_ANONYMOUS || !(args.a[2] & PROT_WRITE))
 			return 0;
@@ -625,6 +696,7 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 		break;
 	}
 
+	u32 at_flags;
 	struct name_args first = {.dirfd = AT_FDCWD, .path = args.a[0]};
 	struct name_args second = {.dirfd = AT_FDCWD, .path = args.a[1]};
 
@@ -636,7 +708,44 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 	case CALL_MKDIR:
 		return call__names(KAIROS_OP_MKDIR, &first, NULL, &args);
 	case CALL_TRUNCATE:
+		first.flags = KAIROS_F_WHOLE | KAIROS_F_FOLLOW;
 		return call__names(KAIROS_OP_TRUNCATE, &first, NULL, &args);
+	case CALL_ATTR:
+		first.flags = KAIROS_F_WHOLE | KAIROS_F_FOLLOW;
+		return call__names(KAIROS_OP_ATTR, &first, NULL, &args);
+	case CALL_LATTR:
+		first.flags = KAIROS_F_WHOLE;
+		return call__names(KAIROS_OP_ATTR, &first, NULL, &args);
+	case CALL_ATTRAT:
+	case CALL_CHOWNAT:
+	case CALL_UTIMESAT:
+		first.dirfd = args.a[0];
+		first.path = args.a[1];
+		at_flags = call == CALL_CHOWNAT ? args.a[4] : call == CALL_UTIMESAT ? args.a[3] : 0;
+		first.flags = KAIROS_F_WHOLE | (at_flags & AT_SYMLINK_NOFOLLOW ? 0 : KAIROS_F_FOLLOW);
+		if (!first.path) /* futimens() */
+			return call__file(args.a[0], KAIROS_OP_ATTR, &args);
+		return call__names(KAIROS_OP_ATTR, &first, NULL, &args);
+	case CALL_LINK:
+		first.path = args.a[1];
+		return call__names(KAIROS_OP_LINK, &first, NULL, &args);
+	case CALL_LINKAT:
+		first.dirfd = args.a[2];
+		first.path = args.a[3];
+		return call__names(KAIROS_OP_LINK, &first, NULL, &args);
+	case CALL_SYMLINK:
+		first.path = args.a[1];
+		return call__names(KAIROS_OP_CREATE, &first, NULL, &args);
+	case CALL_SYMLINKAT:
+		first.dirfd = args.a[1];
+		first.path = args.a[2];
+		return call__names(KAIROS_OP_CREATE, &first, NULL, &args);
+	case CALL_MKNOD:
+		return call__names(KAIROS_OP_CREATE, &first, NULL, &args);
+	case CALL_MKNODAT:
+		first.dirfd = args.a[0];
+		first.path = args.a[1];
+		return call__names(KAIROS_OP_CREATE, &first, NULL, &args);
 	case CALL_RENAME:
 		return call__names(KAIROS_OP_RENAME, &first, &second, &args);
 	case CALL_UNLINKAT:

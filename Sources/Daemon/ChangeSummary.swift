@@ -75,6 +75,8 @@ extension ChangeKind {
         case .unlink: self = .unlink
         case .rmdir: self = .rmdir
         case .rename: self = .rename
+        case .link: self = .link
+        case .attr: self = .attr
         default: return nil
         }
     }

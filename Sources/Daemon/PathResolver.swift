@@ -41,7 +41,7 @@ struct PathResolver: ~Copyable {
     }
 
     private mutating func resolve(_ name: GivenName, of record: Record, mounts: MountTable) -> Outcome {
-        let split = SplitName(name.text, followsLast: record.followsLast)
+        let split = SplitName(name.text, isWhole: record.changesWhole, followsLast: record.followsLast)
         let opened: Descriptor?
         if UInt64(record.process.mountNamespace) == ownNamespace {
             opened = openHere(name, split, mounts: mounts)
@@ -102,32 +102,36 @@ struct SplitName {
     var last: [UInt8]
     /// The directory is the file itself, which need not be a directory.
     var isWhole: Bool
+    /// A symbolic link in the last component is followed; always for directories.
+    var followsLast: Bool
 
-    init(_ text: [UInt8], followsLast: Bool) {
+    init(_ text: [UInt8], isWhole: Bool, followsLast: Bool) {
         let slash = UInt8(ascii: "/")
-        if followsLast {
+        self.isWhole = isWhole
+        self.followsLast = followsLast || !isWhole
+        if isWhole {
             directory = text
             last = []
-            isWhole = true
             return
         }
         let trimmed = Array(text.reversed().drop { $0 == slash }.reversed())
         let cut = trimmed.lastIndex(of: slash).map { $0 + 1 } ?? 0
         directory = Array(trimmed[..<cut])
         last = Array(trimmed[cut...])
-        isWhole = false
     }
 
     init(directory: [UInt8]) {
         self.directory = directory
         last = []
         isWhole = false
+        followsLast = true
     }
 
     init(start: [UInt8], _ rest: SplitName) {
         directory = start + [UInt8(ascii: "/")] + rest.directory
         last = rest.last
         isWhole = rest.isWhole
+        followsLast = rest.followsLast
     }
 }
 
@@ -174,9 +178,10 @@ struct Descriptor: ~Copyable {
     /// What `name` names below `start`: with `inRoot` as if `start` were the root directory.
     init?(below start: borrowing Descriptor, _ name: SplitName, inRoot: Bool) {
         let path = name.directory.isEmpty ? [UInt8(ascii: ".")] : name.directory
+        let flags = name.isWhole ? kairos_open_path : kairos_open_path_directory
         self.init(
             raw: Self.open(
-                start.raw, path, flags: name.isWhole ? kairos_open_path : kairos_open_path_directory,
+                start.raw, path, flags: name.followsLast ? flags : flags | UInt64(O_NOFOLLOW),
                 resolve: inRoot ? kairos_resolve_in_root : kairos_resolve_no_magiclinks))
     }
 

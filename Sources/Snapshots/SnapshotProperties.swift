@@ -84,6 +84,10 @@ public enum ChangeKind: String, Hashable, Sendable, CaseIterable, Comparable {
     case rmdir
     /// A name moved.
     case rename
+    /// A file got a further name.
+    case link
+    /// Mode, owner, times, extended attributes or flags were set.
+    case attr
 
     /// In the order of the cases.
     public static func < (left: Self, right: Self) -> Bool { left.order < right.order }

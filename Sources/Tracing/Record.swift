@@ -16,6 +16,10 @@ public struct Operations: OptionSet, Hashable, Sendable {
     public static let unlink = Operations(KAIROS_OP_UNLINK)
     public static let rmdir = Operations(KAIROS_OP_RMDIR)
     public static let rename = Operations(KAIROS_OP_RENAME)
+    /// A further name for a file.
+    public static let link = Operations(KAIROS_OP_LINK)
+    /// Mode, owner, times, extended attributes or flags.
+    public static let attr = Operations(KAIROS_OP_ATTR)
     /// Mapped shared and writable: no change yet.
     public static let map = Operations(KAIROS_OP_MAP)
     /// Close of a file that was written through this descriptor.
@@ -30,7 +34,8 @@ public struct Operations: OptionSet, Hashable, Sendable {
     /// Every operation with the word that commands show for it, in the order of bpf/kairos.h.
     public static let named: [(operation: Operations, name: String)] = [
         (.create, "create"), (.write, "write"), (.truncate, "truncate"), (.store, "store"), (.mkdir, "mkdir"),
-        (.unlink, "unlink"), (.rmdir, "rmdir"), (.rename, "rename"), (.map, "map"), (.close, "close"), (.sync, "sync"),
+        (.unlink, "unlink"), (.rmdir, "rmdir"), (.rename, "rename"), (.link, "link"), (.attr, "attr"),
+        (.map, "map"), (.close, "close"), (.sync, "sync"),
     ]
 
     /// The words of the set's operations, joined by `+`.
@@ -100,7 +105,9 @@ public struct Record: Hashable, Sendable {
     public var isTruncated: Bool
     /// A string of the process's could not be read.
     public var hasFault: Bool
-    /// The last component is followed if it is a symbolic link.
+    /// The named file itself was changed, and not the directory that holds its name.
+    public var changesWhole: Bool
+    /// With `changesWhole`: a symbolic link in the last component is followed.
     public var followsLast: Bool
     /// This change took its slot from clean to dirty.
     public var dirtied: Bool
@@ -129,6 +136,7 @@ extension Record {
         generation = raw.generation
         isTruncated = raw.flags & KAIROS_F_TRUNCATED.rawValue != 0
         hasFault = raw.flags & KAIROS_F_FAULT.rawValue != 0
+        changesWhole = raw.flags & KAIROS_F_WHOLE.rawValue != 0
         followsLast = raw.flags & KAIROS_F_FOLLOW.rawValue != 0
         dirtied = raw.flags & KAIROS_F_DIRTIED.rawValue != 0
 
@@ -137,6 +145,7 @@ extension Record {
             defer { at += Int(length) }
             return (at..<at + Int(length)).map { bytes.unsafeLoad(fromByteOffset: $0, as: UInt8.self) }
         }
+        // The strings end with their NUL, so that an empty one differs from none.
         let text = take(raw.name_len)
         let walked = Self.path(leafFirst: take(raw.path_len))
         let text2 = take(raw.name2_len)
@@ -174,6 +183,7 @@ extension GivenName {
     public var pathInSuperblock: [UInt8]? {
         let slash = UInt8(ascii: "/")
         let component = text.reversed().drop { $0 == slash }.reversed()
+        if text.isEmpty { return start }
         guard !isAbsolute, !component.isEmpty, !component.contains(slash) else { return nil }
         return (start == [slash] ? [] : start) + [slash] + component
     }

@@ -128,6 +128,6 @@ public final class SyscallProbes {
     /// What the set cannot see on any kernel, and what stands in for it is an audit.
     private static let alwaysBlind = [
         "changes by io_uring, by the kernel's NFS server and by loop devices",
-        "link, symlink, mknod, chmod, chown, utimes, xattrs, fallocate, copy_file_range, sendfile, splice",
+        "a path that another thread of its process rewrites during the call",
     ]
 }
