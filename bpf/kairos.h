@@ -108,7 +108,7 @@ struct kairos_control {
 	__u32 fired;     /* enum kairos_probe: the programs that answered */
 	__u32 self;      /* its own process, as the kernel numbers it in the first PID namespace */
 	__u32 pending;   /* 1: user space was woken for records that ask for it only once; it clears this */
-	__u32 reserved;
+	__u32 commits;   /* 1: some slot has KAIROS_SLOT_WAKE_COMMIT, so closes are looked at */
 	__u64 sent;      /* records */
 	__u64 lost;      /* records that found the ring full; those of kind change */
 	__u64 candidates_lost; /* those of kind candidate: marks are lost with them */

@@ -667,7 +667,7 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 	case CALL_CREAT:
 		return call__open(result, call, &args);
 	case CALL_CLOSE:
-		return call__close(args.a[0], &args);
+		return READ_ONCE(ctl->commits) ? call__close(args.a[0], &args) : 0;
 	case CALL_FTRUNCATE:
 		return call__file(args.a[0], KAIROS_OP_TRUNCATE, &args);
 	case CALL_SYNC:

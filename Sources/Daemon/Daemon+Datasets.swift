@@ -43,6 +43,7 @@ extension Daemon {
             now: SystemClock.monotonic())
         watched[info.guid] = dataset
         slotOwners[slot] = info.guid
+        followCommits()
         follow(dataset)
     }
 
@@ -51,6 +52,11 @@ extension Daemon {
         summary.events += probes.slots.read(dataset.slot).changes - dataset.changesAtStart
         watched[dataset.info.guid] = nil
         slotOwners[dataset.slot] = nil
+        followCommits()
+    }
+
+    private func followCommits() {
+        probes.followsCommits = watched.values.contains { $0.settings.followsCommits }
     }
 
     /// Leads the dataset's present device to its slot. After a change of device some changes may have gone unseen, and
@@ -167,6 +173,7 @@ extension Daemon {
         dataset.settings = settings
         probes.slots.setFlags(
             dataset.slot, wakesAtCommit: settings.followsCommits, wakesAtRecords: !settings.ignore.isEmpty)
+        followCommits()
         let now = Instant(nanoseconds: SystemClock.monotonic())
         _ = dataset.policy.handle(.settings(settings.policy), now: now)
         // Which changes of this epoch counted was decided by the old rules.

@@ -45,6 +45,11 @@ struct ControlBlock: ~Copyable, Sendable {
         nonmutating set { memory.store32(newValue ? 1 : 0, at: offset(\.pending)) }
     }
 
+    var commits: Bool {
+        get { memory.load32(at: offset(\.commits)) != 0 }
+        nonmutating set { memory.store32(newValue ? 1 : 0, at: offset(\.commits)) }
+    }
+
     var counters: ProbeCounters {
         var counters = ProbeCounters()
         counters.sent = memory.load64(at: offset(\.sent))

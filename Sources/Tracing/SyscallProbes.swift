@@ -117,6 +117,12 @@ public final class SyscallProbes {
         set { control.wakePending = newValue }
     }
 
+    /// Whether closes are looked at, for the slots that wake at commit points. Every close of the host pays for it.
+    public var followsCommits: Bool {
+        get { control.commits }
+        set { control.commits = newValue }
+    }
+
     public var counters: ProbeCounters {
         var counters = control.counters
         for program in ["syscalls__exit", "syscalls__dirty_folio"] {
