@@ -46,6 +46,7 @@ enum call {
 	CALL_FTRUNCATE, /* (fd, ...) */
 	CALL_SYNC,      /* (fd) */
 	CALL_CLOSE,     /* (fd) */
+	CALL_DUP,       /* (old, new): closes what `new` was, as every redirection of a shell does */
 	CALL_MMAP,      /* (addr, len, prot, flags, fd, offset) */
 	CALL_UNLINK,    /* (path) */
 	CALL_UNLINKAT,  /* (dirfd, path, flags) */
@@ -82,6 +83,7 @@ static const u8 calls[CALLS] = {
 	[__NR_rmdir] = CALL_RMDIR,
 	[__NR_mkdir] = CALL_MKDIR,
 	[__NR_rename] = CALL_RENAME,
+	[__NR_dup2] = CALL_DUP,
 	[__NR_link] = CALL_LINK,
 	[__NR_symlink] = CALL_SYMLINK,
 	[__NR_mknod] = CALL_MKNOD,
@@ -112,6 +114,7 @@ static const u8 calls[CALLS] = {
 	[__NR_truncate] = CALL_TRUNCATE,
 	[__NR_ftruncate] = CALL_FTRUNCATE,
 	[__NR_close] = CALL_CLOSE,
+	[__NR_dup3] = CALL_DUP,
 	[__NR_fsync] = CALL_SYNC,
 	[__NR_fdatasync] = CALL_SYNC,
 	[__NR_sendfile] = CALL_WRITE,
@@ -668,6 +671,8 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 		return call__open(result, call, &args);
 	case CALL_CLOSE:
 		return READ_ONCE(ctl->commits) ? call__close(args.a[0], &args) : 0;
+	case CALL_DUP:
+		return READ_ONCE(ctl->commits) && args.a[0] != args.a[1] ? call__close(args.a[1], &args) : 0;
 	case CALL_FTRUNCATE:
 		return call__file(args.a[0], KAIROS_OP_TRUNCATE, &args);
 	case CALL_SYNC:
