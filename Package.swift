@@ -61,6 +61,7 @@ let package = Package(
         tests("Datasets", ["Datasets", "Policy"]),
         tests("Snapshots", ["Snapshots", "Datasets"]),
         tests("Tracing", ["Tracing", "BPF"]),
+        tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
         tests("Integration", ["Scratch", "Datasets", "Tracing", "CLinux", "kairos", subprocess, systemPackage]),
     ],
     cLanguageStandard: .gnu2x
