@@ -556,7 +556,7 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 		       (s && READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT) ||
 		       (tracing && wake__first(ctl));
 	} else {
-		/* It may be a mark. User space clears the flag at most some fifty times a second. */
+		/* It may be a mark. User space clears the flag a few milliseconds later. */
 		wake = wake__first(ctl);
 	}
 	if (!send_call(sc, at, args, wake) && s)

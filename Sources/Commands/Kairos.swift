@@ -7,10 +7,10 @@ public struct Kairos: ParsableCommand {
         abstract: "ZFS snapshots at the right time: when files changed, and only then.",
         discussion: """
             EXAMPLES:
-              kairos doctor                   what works on this machine, and what to do about the rest
-              kairos run tank/home            snapshot tank/home whenever it changed and came to rest
-              kairos trace /srv               show who changes what below /srv
-              kairos demo                     see it all on a scratch pool, in a minute
+              kairos doctor            what works here, and what to do about the rest
+              kairos run tank/home     snapshot it whenever it changed and came to rest
+              kairos trace /srv        show who changes what below /srv
+              kairos demo              see it all on a scratch pool, in a minute
             """,
         version: "kairos \(version)",
         subcommands: [RunCommand.self, TraceCommand.self, DoctorCommand.self]

@@ -20,10 +20,10 @@ struct RunCommand: ParsableCommand {
             and kairos:ignore of the dataset. Durations: 500ms, 2s, 1m30s, 1h.
 
             EXAMPLES:
-              kairos run tank/home                        watch one dataset
-              kairos run -r tank                          and everything below it
+              kairos run tank/home           one dataset
+              kairos run -r tank             and everything below it
+              kairos run                     all that have kairos:enabled=on
               zfs set kairos:enabled=on tank/srv
-              kairos run                                  watch all that have kairos:enabled=on, as that changes
               kairos run tank/db --quiet 500ms --max-delay 10s
               kairos run tank/home --ignore '*.tmp,.cache/' --dry-run
             """

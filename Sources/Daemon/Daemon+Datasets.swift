@@ -121,25 +121,43 @@ extension Daemon {
         }
     }
 
+    /// zfs-fuse leaves datasets out of a list that is made while another pool comes or goes (seen with 0.7.0), so one
+    /// that is missing is gone only when it is missing twice and not mounted.
+    private func isGone(_ dataset: WatchedDataset, known: Set<UInt64>) -> Bool {
+        guard !known.contains(dataset.info.guid) else {
+            dataset.isMissing = false
+            return false
+        }
+        if dataset.isMissing, mounts.dataset(named: dataset.info.name) == nil { return true }
+        dataset.isMissing = true
+        relistAt = relistAt ?? SystemClock.monotonic() + 1_000_000_000
+        return false
+    }
+
+    func relistIfDue(_ now: UInt64) {
+        guard let at = relistAt, now >= at else { return }
+        relistAt = nil
+        list()
+    }
+
     private func follow(_ datasets: [DatasetInfo]) {
         guard !isStopping else { return }
+        let known = Set(datasets.map(\.guid))
+        for dataset in Array(watched.values) where isGone(dataset, known: known) { leave(dataset, "is gone") }
         let selection: Selection
         do {
-            selection = try select(datasets)
+            selection = try select(datasets + watched.values.filter(\.isMissing).map(\.info))
         } catch {
-            // A named dataset is gone: the others are still to be watched.
-            let known = Set(datasets.map(\.guid))
-            for dataset in watched.values where !known.contains(dataset.info.guid) { leave(dataset, "is gone") }
+            // A named dataset is gone: the others are still watched.
             if told.isNew(error.description) { report(.warning(error.description)) }
             return
         }
         let wanted = Dictionary(selection.watched.map { ($0.guid, $0) }, uniquingKeysWith: { first, _ in first })
-        let known = Set(datasets.map(\.guid))
         for dataset in Array(watched.values) {
             if let info = wanted[dataset.info.guid] {
                 update(dataset, info)
             } else {
-                leave(dataset, known.contains(dataset.info.guid) ? "is no longer enabled" : "is gone")
+                leave(dataset, "is no longer enabled")
             }
         }
         for info in selection.watched where watched[info.guid] == nil {

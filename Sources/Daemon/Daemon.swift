@@ -101,6 +101,8 @@ public final class Daemon {
 
     var isListing = false
     var wantsList = false
+    /// When datasets are listed again to see whether one that was missing is gone.
+    var relistAt: UInt64?
     var isStopping = false
     var mustExit = false
 
@@ -202,6 +204,7 @@ public final class Daemon {
         suspectWhatWasLost()
         handCandidatesOver()
         let now = SystemClock.monotonic()
+        relistIfDue(now)
         var due: [(UInt64, PolicyAction)] = []
         var deadline: UInt64? = more ? now : nil
         for (guid, dataset) in watched {
@@ -211,7 +214,7 @@ public final class Daemon {
             if let next = decision.deadline?.nanoseconds { deadline = min(deadline ?? next, next) }
         }
         begin(due)
-        for other in [candidateRearm, resolverDeadline(now), stuckDeadline(now)] {
+        for other in [candidateRearm, relistAt, resolverDeadline(now), stuckDeadline(now)] {
             if let other { deadline = min(deadline ?? other, other) }
         }
         loop.setDeadline(deadline)

@@ -47,6 +47,8 @@ final class WatchedDataset {
     var isFirst = true
     /// A failure was told, and none succeeded since.
     var isFailing = false
+    /// The last list of datasets did not hold it.
+    var isMissing = false
     /// It was told that an attempt takes long.
     var isStuckReported = false
 
