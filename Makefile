@@ -15,7 +15,7 @@ BPFOBJ  := $(OBJECTS)/syscalls.bpf.o
 RELEASE := .build/release/kairos
 
 .DEFAULT_GOAL := build
-.PHONY: help deps bpf build debug test test-unit test-integration demo format lint install uninstall clean
+.PHONY: help deps bpf build debug test test-model test-unit test-integration demo format lint install uninstall clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -38,8 +38,11 @@ build: deps $(BPFOBJ) ## build the program: .build/release/kairos
 debug: deps $(BPFOBJ) ## build everything without optimisation
 	$(SWIFT) build --build-tests
 
-test: debug ## run all tests (as root: they use real BPF and a real pool)
+test: debug test-model ## run all tests (as root: they use real BPF and a real pool)
 	$(SWIFT) test --skip-build
+
+test-model: deps ## check the epoch protocol with spin
+	@Tests/Model/check
 
 test-unit: debug ## run the tests that need neither root nor ZFS
 	$(SWIFT) test --skip-build --skip IntegrationTests
