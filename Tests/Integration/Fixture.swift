@@ -30,17 +30,16 @@ struct Fixture: Sendable {
 
     /// `zfs`, again while it calls the dataset busy: zfs-fuse does for a while after a file in it was closed.
     func patiently(_ arguments: String...) async throws {
-        var last: ZFSError?
-        let done = try await wait(for: .seconds(20)) {
-            do {
+        for pause in [5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000, 8000] {
+            do throws(ZFSError) {
                 try await pool.command.run(arguments)
-                return true
-            } catch let error as ZFSError where error.kind == .busy {
-                last = error
-                return false
+                return
+            } catch {
+                guard error.kind == .busy else { throw error }
+                try await Task.sleep(for: .milliseconds(pause))
             }
         }
-        if !done, let last { throw last }
+        try await pool.command.run(arguments)
     }
 
     /// The snapshots of a dataset, oldest first: the part after `@`.
@@ -178,6 +177,12 @@ extension KairosProcess {
         let failures = new.filter { $0.event == "failure" }
         #expect(failures.isEmpty, "\(failures)", sourceLocation: sourceLocation)
         return new.filter { $0.event == "snapshot" && $0.dataset != fixture.sentinel }
+    }
+
+    /// Waits until it is done with all that happened before, whatever came of it.
+    func rest(in fixture: Fixture) async throws {
+        _ = claim()
+        _ = try await snapshots(of: [], in: fixture, after: {})
     }
 
     /// Makes a change that has to lead to exactly one snapshot, of this dataset, and returns it.
