@@ -62,7 +62,11 @@ let package = Package(
         tests("Snapshots", ["Snapshots", "Datasets"]),
         tests("Tracing", ["Tracing", "BPF"]),
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
-        tests("Integration", ["Scratch", "Datasets", "Tracing", "CLinux", "kairos", subprocess, systemPackage]),
+        .target(name: "CTestSupport", path: "Tests/Support"),
+        tests(
+            "Integration",
+            ["Scratch", "Datasets", "Tracing", "CLinux", "CTestSupport", "kairos", subprocess, systemPackage]
+        ),
     ],
     cLanguageStandard: .gnu2x
 )

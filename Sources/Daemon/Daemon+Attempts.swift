@@ -77,7 +77,7 @@ extension Daemon {
     }
 
     private func snapshot(_ jobs: [AttemptWork.Job]) {
-        let flavour = jobs.compactMap { $0.mounted?.flavour }.first ?? .kernel
+        let flavour = flavour(of: jobs.lazy.compactMap(\.mounted).first)
         let engine: any SnapshotEngine =
             configuration.dryRun ? DryRunEngine() : CommandEngine(command, flavour: flavour)
         let request = SnapshotRequest(
@@ -92,8 +92,13 @@ extension Daemon {
         }
     }
 
+    /// Which ZFS the command belongs to. A mount tells; for what is not mounted, whether the kernel has one.
+    private func flavour(of mounted: MountedDataset?) -> ZFSFlavour {
+        mounted?.flavour ?? (KernelSupport.zfsModule == nil ? .fuse : .kernel)
+    }
+
     private func check(_ job: AttemptWork.Job) {
-        let check = ChangeCheck(command, flavour: job.mounted?.flavour ?? .kernel)
+        let check = ChangeCheck(command, flavour: flavour(of: job.mounted))
         let inbox = inbox
         let mounts = mounts
         Task {

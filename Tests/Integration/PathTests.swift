@@ -1,0 +1,26 @@
+import CTestSupport
+import Testing
+
+extension IntegrationTests {
+    @Suite(
+        "A change is told of the dataset that it is in",
+        .kairos("a", "a/nested", "b", "c", "sp ace", prepare: { fixture in try PathCase.prepare(in: fixture) })
+    )
+    struct PathTests {
+        @Test("however the file is named", arguments: PathCase.all)
+        func path(_ named: PathCase) async throws {
+            let fixture = try Fixture.current()
+            let paths = PathCase.Paths(fixture: fixture)
+            if named.isBound {
+                try #require(support_bind(paths.directory("b"), paths.outside + "/bind") == 0)
+            }
+            defer { if named.isBound { _ = support_unmount(paths.outside + "/bind") } }
+            let snapshot = try await KairosTrait.current().onlySnapshot(of: named.dataset, in: fixture) {
+                try named.act(paths)
+            }
+            if let kind = named.kind { #expect(snapshot.changes?[kind] == 1, "\(snapshot)") }
+            let tree = try await SnapshotReader(fixture: fixture).tree(of: snapshot.fullName)
+            for (path, entry) in named.expected { #expect(tree[path] == entry, "\(path)") }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the tests need and Swift cannot say: system calls by name, a child that makes one of them elsewhere. */
+#ifndef KAIROS_CTESTSUPPORT_H
+#define KAIROS_CTESTSUPPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* The number of a system call, or -1 where this architecture has none of that name. */
+long support_number(const char *name);
+
+/* Makes the call. A failure comes back as -errno. */
+long support_call(long number, const long arguments[6]);
+
+/* Where and as whom a child makes its call; what is NULL, 0 or false is left as it is. The order is that of the steps. */
+struct support_place {
+	bool own_mounts;       /* a mount namespace of its own, from which nothing spreads */
+	const char *bind_from; /* a bind mount of this directory ... */
+	const char *bind_to;   /* ... here: in the namespace of its own */
+	const char *root;      /* chroot */
+	const char *directory; /* chdir, within the root */
+	const char *removed;   /* a directory to remove then: the one it is in */
+	uid_t user;
+};
+
+/*
+ * Forks a child that goes to the place, makes the call and ends at once. Returns as support_call() does;
+ * SUPPORT_NOT_THERE when the child did not get that far, with errno of the step that failed.
+ */
+long support_call_in(const struct support_place *place, long number, const long arguments[6]);
+#define SUPPORT_NOT_THERE (-4096L)
+
+/* One store of one byte. */
+void support_store(long address, uint8_t byte);
+
+int support_bind(const char *from, const char *to);
+/* At once, even if it is in use. */
+int support_unmount(const char *target);
+
+#endif
