@@ -1,61 +1,88 @@
 import CLinux
 import Datasets
 import Glibc
+import SystemPackage
 
-/// A zfs-fuse that this process started.
+/// The zfs-fuse that scratch pools run on where the kernel has no ZFS and no zfs-fuse ran before: started by the first,
+/// used by all, stopped by the last. Every function but `pid` is to be called in one's `Turn`.
 ///
 /// Not by swift-subprocess: that ends its children with the scope that runs them, and this one has to outlive everything
-/// else until its pool is gone.
-final class ZFSFuseDaemon: Sendable {
-    let pid: pid_t
-
-    private init(pid: pid_t) { self.pid = pid }
-
+/// else until the last pool is gone.
+enum ZFSFuseDaemon {
     private static let paths = ["/usr/sbin/zfs-fuse", "/sbin/zfs-fuse", "/usr/local/sbin/zfs-fuse"]
+    /// Holds the process ID of the daemon that a scratch pool started.
+    private static let note = Turn.directory + "/scratch-zfs-fuse.pid"
+
+    /// The running daemon that a scratch pool started, of this process or another.
+    static var pid: pid_t? {
+        guard let text = read(note), let pid = pid_t(text.prefix { $0 != "\n" }), pid > 1,
+            read("/proc/\(pid)/comm") == "zfs-fuse\n"
+        else { return nil }
+        return pid
+    }
 
     /// Starts the daemon and waits until its command is answered. Its messages go to `directory/zfs-fuse.log`.
-    static func start(directory: String, command: ZFSCommand) async throws -> ZFSFuseDaemon {
+    static func start(directory: String, command: ZFSCommand) async throws {
         guard let path = paths.first(where: { access($0, X_OK) == 0 }) else {
             throw ScratchError(
                 operation: "start a ZFS",
                 reason: "the kernel has no zfs module and there is no zfs-fuse: 'apt-get install zfs-fuse'")
         }
         let pid = try spawn(path, ["--no-daemon", "--no-kstat-mount"], log: directory + "/zfs-fuse.log")
-        let daemon = ZFSFuseDaemon(pid: pid)
+        do {
+            let file = try FileDescriptor.open(
+                FilePath(note), .writeOnly, options: [.create, .truncate, .noFollow, .closeOnExec],
+                permissions: .ownerReadWrite)
+            try file.closeAfter { _ = try file.writeAll("\(pid)\n".utf8) }
+        } catch {
+            await end(pid)
+            throw ScratchError(operation: "write \(note)", reason: "\(error)")
+        }
         for _ in 0..<200 {
-            if await ScratchPool.answers(command) { return daemon }
+            if await ScratchPool.answers(command) { return }
             var status: CInt = 0
             if waitpid(pid, &status, WNOHANG) == pid {
-                throw ScratchError(operation: "start \(path)", reason: "it ended at once (wait status \(status)); is /dev/fuse there?")
+                unlink(note)
+                throw ScratchError(
+                    operation: "start \(path)",
+                    reason: "it ended at once (wait status \(status)); is /dev/fuse there?")
             }
             try? await Task.sleep(for: .milliseconds(50))
         }
-        await daemon.stop()
+        await end(pid)
+        unlink(note)
         throw ScratchError(operation: "start \(path)", reason: "it did not answer within 10 s")
     }
 
-    /// Ends the daemon and waits for its end.
-    func stop() async {
+    /// Ends the daemon that a scratch pool started, unless somebody has a pool on it.
+    static func stopIfUnused(_ command: ZFSCommand) async {
+        guard let pid else { return }
+        if let list = try? await command.runPool(["list", "-H", "-o", "name"], timeLimit: .seconds(10)) {
+            let text = String(decoding: list, as: UTF8.self)
+            guard text.isEmpty || text.hasPrefix("no pools available") else { return }
+        }
+        await end(pid)
+        unlink(note)
+    }
+
+    /// Ends a process, be it a child of ours or not, and waits for its end.
+    private static func end(_ pid: pid_t) async {
         kill(pid, SIGTERM)
         for attempt in 0..<200 {
             var status: CInt = 0
-            if waitpid(pid, &status, WNOHANG) != 0 { return }
+            if waitpid(pid, &status, WNOHANG) == pid || kill(pid, 0) != 0 { return }
             if attempt == 150 { kill(pid, SIGKILL) }
             try? await Task.sleep(for: .milliseconds(50))
         }
     }
 
-    /// Ends the daemon of a process that died; only when that PID still is a zfs-fuse.
-    static func end(_ pid: pid_t) {
-        var buffer = [UInt8](repeating: 0, count: 64)
-        let file = open("/proc/\(pid)/comm", O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return }
-        let count = read(file, &buffer, buffer.count)
-        close(file)
-        guard String(decoding: buffer[..<max(count, 0)], as: UTF8.self) == "zfs-fuse\n" else { return }
-        kill(pid, SIGTERM)
-        // Not our child any more: wait until it is gone, or for five seconds.
-        for _ in 0..<100 where kill(pid, 0) == 0 { usleep(50_000) }
+    private static func read(_ path: String) -> String? {
+        guard let file = try? FileDescriptor.open(FilePath(path), .readOnly, options: [.noFollow, .closeOnExec]) else {
+            return nil
+        }
+        var bytes = [UInt8](repeating: 0, count: 64)
+        let count = (try? file.closeAfter { try bytes.withUnsafeMutableBytes { try file.read(into: $0) } }) ?? 0
+        return String(decoding: bytes[..<count], as: UTF8.self)
     }
 
     private static func spawn(_ path: String, _ arguments: [String], log: String) throws -> pid_t {
@@ -65,6 +92,8 @@ final class ZFSFuseDaemon: Sendable {
         posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log, O_WRONLY | O_CREAT | O_APPEND, 0o600)
         posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
+        // It may outlive us: it must neither hold open what our caller gave us nor keep a file system busy.
+        _ = kairos_spawn_clean(&actions)
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
@@ -74,7 +103,8 @@ final class ZFSFuseDaemon: Sendable {
         let words = [path] + arguments
         var pointers: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
         defer { pointers.forEach { free($0) } }
-        var environment: [UnsafeMutablePointer<CChar>?] = [strdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin"), strdup("LC_ALL=C"), nil]
+        let variables = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
+        var environment: [UnsafeMutablePointer<CChar>?] = variables.map { strdup($0) } + [nil]
         defer { environment.forEach { free($0) } }
         var pid: pid_t = 0
         let result = posix_spawn(&pid, path, &actions, &attributes, &pointers, &environment)

@@ -4,6 +4,7 @@
 #define KAIROS_CLINUX_H
 
 #include <stdbool.h>
+#include <spawn.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -63,6 +64,8 @@ long kairos_syscall(long number, long a, long b, long c, long d, long e, long f)
 
 /* POSIX_SPAWN_SETSID, of glibc 2.26 and later. */
 extern const short kairos_spawn_setsid;
+/* The child starts in / and with no descriptor but the first three. Returns an error number; glibc 2.34. */
+int kairos_spawn_clean(posix_spawn_file_actions_t *actions);
 
 int kairos_errno_value(void);
 
