@@ -153,7 +153,7 @@ extension ScratchPool {
                 detachMounts(below: directory)
             }
             removeTree(directory)
-            removed.append(pool)
+            if state == .dead { removed.append(pool) }
         }
         // Also after a process that died while it had a daemon and no pool.
         _ = await stopDaemon(command)
