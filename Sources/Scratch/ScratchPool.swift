@@ -11,11 +11,11 @@ public struct ScratchError: Error, Sendable, CustomStringConvertible {
     public var description: String { "cannot \(operation): \(reason)" }
 }
 
-/// A throw-away pool in a file, for the demo, the benchmark and tests: with the kernel's OpenZFS when it is loaded, else
-/// with zfs-fuse, whose daemon is started when none runs.
+/// A throw-away pool in a file, for the demo, the benchmark and tests: with the kernel's OpenZFS when it is loaded,
+/// else with zfs-fuse, whose daemon is started when none runs.
 ///
-/// `destroy()` removes the pool, its files and, with the last pool on it, the daemon that was started; and nothing else.
-/// When this process dies first, `removeLeftovers()` of the next one does.
+/// `destroy()` removes the pool, its files and, with the last pool on it, the daemon that was started; and nothing
+/// else. When this process dies first, `removeLeftovers()` of the next one does.
 public final class ScratchPool: Sendable {
     public let name: String
     /// A directory of its own, readable by root alone, that holds everything.
@@ -141,7 +141,8 @@ extension ScratchPool {
         for entry in entries(of: parent) where entry.hasPrefix(directoryPrefix) {
             let directory = "\(parent)/\(entry)"
             let pool = String(entry.dropFirst(directoryPrefix.count))
-            guard isOurs(directory), pool.hasPrefix("kairos-"), let pid = pool.split(separator: "-").last.flatMap({ pid_t($0) })
+            guard isOurs(directory), pool.hasPrefix("kairos-"),
+                let pid = pool.split(separator: "-").last.flatMap({ pid_t($0) })
             else { continue }
             let state = OwnerNote.state(of: directory, pid: pid)
             if state == .alive { continue }
@@ -181,7 +182,9 @@ extension ScratchPool {
         defer { closedir(stream) }
         var names: [String] = []
         while let entry = readdir(stream) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
             if name != ".", name != ".." { names.append(name) }
         }
         return names
