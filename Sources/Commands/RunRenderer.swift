@@ -161,9 +161,12 @@ final class JSONRunRenderer: RunRenderer {
         let event = "change"
         var time: String
         var dataset: String
-        var operation: String
-        var paths: [String]
-        var process: Process
+        var op: String
+        var path: String?
+        var newPath: String?
+        var pid: UInt32
+        var uid: UInt32
+        var comm: String
     }
 
     struct Snapshot: Encodable {
@@ -229,10 +232,11 @@ final class JSONRunRenderer: RunRenderer {
     static func change(_ report: ChangeReport) -> Change {
         let process = report.record.process
         let time = SystemClock.wall(at: report.record.time)
+        let paths = report.paths.map { SafeText.line($0, limit: 4096) }
         return Change(
             time: Timestamp(seconds: time.seconds, nanoseconds: time.nanoseconds).rfc3339, dataset: report.dataset,
-            operation: report.record.operation.name, paths: report.paths.map { SafeText.line($0, limit: 4096) },
-            process: Process(pid: process.pid, uid: process.user, comm: SafeText.line(process.command)))
+            op: report.record.operation.name, path: paths.first, newPath: paths.dropFirst().first, pid: process.pid,
+            uid: process.user, comm: SafeText.line(process.command))
     }
 
     static func snapshot(_ report: SnapshotReport) -> Snapshot {
