@@ -146,7 +146,8 @@ extension ScratchPool {
             else { continue }
             let state = OwnerNote.state(of: directory, pid: pid)
             if state == .alive { continue }
-            if await answers(command) {
+            guard let answers = await answersForCertain(command) else { continue }
+            if answers {
                 if state == .kept, (try? await command.runPool(["list", "-H", pool])) != nil { continue }
                 // What cannot be destroyed keeps its files: the next one tries again.
                 if await destroyPool(pool, command) != nil { continue }
@@ -159,6 +160,16 @@ extension ScratchPool {
         // Also after a process that died while it had a daemon and no pool.
         _ = await stopDaemon(command)
         return removed
+    }
+
+    /// As `answers(_:)`; nil when it is not certain, as with a daemon that hangs: its pools are in use then.
+    private static func answersForCertain(_ command: ZFSCommand) async -> Bool? {
+        do throws(ZFSError) {
+            _ = try await command.runPool(["list", "-H", "-o", "name"], timeLimit: .seconds(10))
+            return true
+        } catch {
+            return error.kind == .notRunning ? false : nil
+        }
     }
 
     /// Whether root made it: /var/tmp is everybody's.
