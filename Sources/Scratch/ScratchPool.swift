@@ -90,8 +90,11 @@ public final class ScratchPool: Sendable {
     @discardableResult
     public func destroy() async -> [String] {
         if let line = await Self.destroyPool(name, command) { return [line] }
+        // There are some when its ZFS died: then the pool is as good as destroyed, but nobody unmounted it.
+        Self.detachMounts(below: directory)
         Self.removeTree(directory)
-        return await Self.stopDaemon(command)
+        let left = access(directory, F_OK) == 0 ? ["\(directory) is still there"] : []
+        return await left + Self.stopDaemon(command)
     }
 
     /// Leaves all as it is, for good: `removeLeftovers()` will not touch it as long as the pool is there.
