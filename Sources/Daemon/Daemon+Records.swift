@@ -89,18 +89,18 @@ extension Daemon {
         resolvingSince = resolving == 0 ? nil : SystemClock.monotonic()
         for item in resolved {
             let device: DeviceNumber
-            let directory, name: [UInt8]
+            let names: [PathResolver.FoundName?]
             switch item.outcome {
-            case .found(let foundDevice, let foundDirectory, let foundName):
-                (device, directory, name) = (foundDevice, foundDirectory, foundName)
+            case .found(let foundDevice, let foundNames):
+                (device, names) = (foundDevice, foundNames)
             case .unresolved(let reason):
                 unresolved(at: item.record.time)
                 report(.unresolved(item.record, reason: reason))
                 continue
             }
             guard let dataset = watched.values.first(where: { $0.mounted?.device == device }) else { continue }
-            let path = inDataset(dataset, directory: directory, name: name)
-            guard dataset.counts([path]) else { continue }
+            let paths = names.map { $0.flatMap { inDataset(dataset, $0) } }
+            guard dataset.counts(paths) else { continue }
             summary.events += 1
             let now = Instant(nanoseconds: SystemClock.monotonic())
             let record = item.record
@@ -108,7 +108,7 @@ extension Daemon {
             _ = dataset.policy.handle(.resolved(at: Instant(nanoseconds: record.time), commit: commit), now: now)
             // By its time it belongs to this epoch or to the attempt that ended the one before.
             let epoch = record.time < dataset.epochStarted ? dataset.epoch - 1 : dataset.epoch
-            note(record, of: dataset, paths: [path], epoch: epoch)
+            note(record, of: dataset, paths: paths, epoch: epoch)
         }
     }
 
@@ -120,8 +120,9 @@ extension Daemon {
     }
 
     /// From the dataset's root, when the directory lies below one of its mount points.
-    private func inDataset(_ dataset: WatchedDataset, directory: [UInt8], name: [UInt8]) -> [UInt8]? {
+    private func inDataset(_ dataset: WatchedDataset, _ found: PathResolver.FoundName) -> [UInt8]? {
         let slash = UInt8(ascii: "/")
+        let (directory, name) = (found.directory, found.name)
         for point in dataset.mounted?.mountPoints ?? [] where directory.starts(with: point) {
             let rest = directory.dropFirst(point.count)
             guard rest.isEmpty || rest.first == slash || point == [slash] else { continue }

@@ -12,10 +12,18 @@ import Tracing
 /// this runs on a thread of its own.
 struct PathResolver: ~Copyable {
     enum Outcome: Hashable, Sendable {
-        /// Where the changed directory lies, its path here, and the last component of the name below it.
-        case found(DeviceNumber, directory: [UInt8], name: [UInt8])
+        /// Where the changed directory lies, and the record's names, the new one of a rename last; nil where a name
+        /// leads nowhere any more.
+        case found(DeviceNumber, [FoundName?])
         /// Why not, for people.
         case unresolved(String)
+    }
+
+    struct FoundName: Hashable, Sendable {
+        /// The directory's path here.
+        var directory: [UInt8]
+        /// The last component below it.
+        var name: [UInt8]
     }
 
     private let ownNamespace: UInt64
@@ -28,30 +36,37 @@ struct PathResolver: ~Copyable {
         ownRoot = FileIdentity(path: "/")
     }
 
-    /// Resolves the directory of the record's first name, or of its second: both names of a rename lie in one file system.
+    /// Resolves the directories of the record's names. Both names of a rename lie in one file system, so one decides
+    /// which; what the file is called takes both.
     mutating func resolve(_ record: Record, mounts: MountTable) -> Outcome {
         guard !record.hasFault else { return .unresolved("the path could not be read") }
-        var outcome = Outcome.unresolved("the record has no path")
+        var device: DeviceNumber?
+        var found: [FoundName?] = []
         for name in [record.name, record.newName] {
             guard let name else { continue }
-            outcome = resolve(name, of: record, mounts: mounts)
-            if case .found = outcome { break }
+            let split = SplitName(name.text, isWhole: record.changesWhole, followsLast: record.followsLast)
+            let opened = open(name, split, of: record, mounts: mounts)
+            if let opened, let identity = FileIdentity(descriptor: opened.raw) {
+                if let device, device != identity.device { return .unresolved("its directories are other ones by now") }
+                device = identity.device
+                found.append(FoundName(directory: opened.path(), name: split.last))
+            } else {
+                found.append(nil)
+            }
         }
-        return outcome
+        guard let device else {
+            return .unresolved(
+                found.isEmpty
+                    ? "the record has no path" : "its directory is not there any more, or not reachable from here")
+        }
+        return .found(device, found)
     }
 
-    private mutating func resolve(_ name: GivenName, of record: Record, mounts: MountTable) -> Outcome {
-        let split = SplitName(name.text, isWhole: record.changesWhole, followsLast: record.followsLast)
-        let opened: Descriptor?
-        if UInt64(record.process.mountNamespace) == ownNamespace {
-            opened = openHere(name, split, mounts: mounts)
-        } else {
-            opened = openThere(name, split, process: record.process)
-        }
-        guard let opened, let identity = FileIdentity(descriptor: opened.raw) else {
-            return .unresolved("its directory is not there any more, or not reachable from here")
-        }
-        return .found(identity.device, directory: opened.path(), name: split.last)
+    private mutating func open(
+        _ name: GivenName, _ split: SplitName, of record: Record, mounts: MountTable
+    ) -> Descriptor? {
+        UInt64(record.process.mountNamespace) == ownNamespace
+            ? openHere(name, split, mounts: mounts) : openThere(name, split, process: record.process)
     }
 
     private func openHere(_ name: GivenName, _ split: SplitName, mounts: MountTable) -> Descriptor? {

@@ -45,6 +45,8 @@ struct Place {
     var directory: String?
     /// Removed once the child is in it.
     var removed: String?
+    /// What the process calls itself; empty: as it is.
+    var title: [UInt8] = []
     var user: uid_t = 0
 }
 
@@ -67,6 +69,7 @@ func call(_ name: String, _ arguments: Argument..., from place: Place? = nil) th
         there.root = memory.string(place.root)
         there.directory = memory.string(place.directory)
         there.removed = memory.string(place.removed)
+        there.title = place.title.isEmpty ? nil : memory.bytes(place.title)
         there.user = place.user
         result = support_call_in(&there, number, words)
         if result == -4096 { throw PlaceError(errno: Errno(rawValue: errno)) }
@@ -97,8 +100,12 @@ private final class Memory {
         }
     }
 
+    func bytes(_ bytes: [UInt8]) -> UnsafePointer<CChar> {
+        UnsafePointer(copy(bytes + [0]).assumingMemoryBound(to: CChar.self))
+    }
+
     func string(_ text: String?) -> UnsafePointer<CChar>? {
-        text.map { UnsafePointer(copy(Array($0.utf8) + [0]).assumingMemoryBound(to: CChar.self)) }
+        text.map { bytes(Array($0.utf8)) }
     }
 
     private func copy(_ bytes: [UInt8]) -> UnsafeMutableRawPointer {

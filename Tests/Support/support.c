@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -108,6 +109,8 @@ static int go(const struct support_place *place)
 	if (place->directory && chdir(place->directory))
 		return -1;
 	if (place->removed && rmdir(place->removed))
+		return -1;
+	if (place->title && prctl(PR_SET_NAME, place->title))
 		return -1;
 	/* By number: glibc's setuid() would tell the other threads, which are not here. */
 	if (place->user && syscall(SYS_setuid, place->user))

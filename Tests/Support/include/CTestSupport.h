@@ -21,6 +21,7 @@ struct support_place {
 	const char *root;      /* chroot */
 	const char *directory; /* chdir, within the root */
 	const char *removed;   /* a directory to remove then: the one it is in */
+	const char *title;     /* what the process calls itself: 15 bytes count */
 	uid_t user;
 };
 
