@@ -1,6 +1,7 @@
 import ArgumentParser
 import Daemon
 import Datasets
+import Dispatch
 import Glibc
 import Policy
 import Snapshots
@@ -80,8 +81,10 @@ struct RunCommand: ParsableCommand {
         try Privileges.requireRoot("kairos run")
         Output.ignoreBrokenPipe()
         let command = try ZFSAccess.command(at: zfsCommand)
-        let renderer: any RunRenderer = json ? JSONRunRenderer() : TextRunRenderer(verbose: verbose)
+        let output = OutputQueue()
+        let renderer: any RunRenderer = json ? JSONRunRenderer(output) : TextRunRenderer(output, verbose: verbose)
         let summary: Summary
+        defer { output.finish(within: .seconds(2)) }
         do {
             let daemon = try Daemon(configuration, command: command) { renderer.render($0) }
             summary = try daemon.run()

@@ -13,11 +13,13 @@ protocol RunRenderer {
 
 /// One line a snapshot on stdout, messages on stderr, and on a terminal a status line below them.
 final class TextRunRenderer: RunRenderer {
+    private let output: OutputQueue
     private let verbose: Bool
     private let hasStatusLine: Bool
     private var statusLine = ""
 
-    init(verbose: Bool) {
+    init(_ output: OutputQueue, verbose: Bool) {
+        self.output = output
         self.verbose = verbose
         hasStatusLine = kairos_terminal_columns(STDOUT_FILENO) > 0 && kairos_terminal_columns(STDERR_FILENO) > 0
     }
@@ -31,30 +33,30 @@ final class TextRunRenderer: RunRenderer {
         hideStatus()
         switch event {
         case .ready(let ready): show(ready)
-        case .change(let change): Output.line(Self.text(change))
-        case .snapshot(let report): Output.line(Self.text(report))
+        case .change(let change): output.line(Self.text(change))
+        case .snapshot(let report): output.line(Self.text(report))
         case .unchanged(let dataset):
-            if verbose { Output.message("\(dataset): checked, nothing changed since its newest snapshot") }
-        case .failure(let failure): Output.message(Self.text(failure))
+            if verbose { output.message("\(dataset): checked, nothing changed since its newest snapshot") }
+        case .failure(let failure): output.message(Self.text(failure))
         case .unresolved(let record, let reason):
             guard verbose else { break }
-            Output.message(
+            output.message(
                 "unresolved: \(record.operation.name) \(SafeText.line(record.name?.text ?? [])) "
                     + "by \(SafeText.line(record.process.command))[\(record.process.pid)]: \(reason)")
-        case .notice(let text), .warning(let text): Output.message(SafeText.line(text, limit: 2000))
+        case .notice(let text), .warning(let text): output.message(SafeText.line(text, limit: 2000))
         case .stopped(let summary):
             statusLine = ""
-            Output.message(Self.text(summary))
+            output.message(Self.text(summary))
         case .status: break
         }
         showStatus()
     }
 
     private func show(_ ready: DaemonEvent.Ready) {
-        Output.message(
+        output.message(
             "watching \(ready.datasets.map { SafeText.line($0) }.joined(separator: ", ")) "
                 + "(probes: \(ready.probes), engine: \(ready.engine))")
-        if verbose { for blind in ready.blindSpots { Output.message("not seen by these probes: \(blind)") } }
+        if verbose { for blind in ready.blindSpots { output.message("not seen by these probes: \(blind)") } }
     }
 
     /// `21:05:00.123 tank/home rename: draft.txt -> letter.txt by mv[1234]`
@@ -130,19 +132,23 @@ final class TextRunRenderer: RunRenderer {
     // MARK: The status line
 
     private func hideStatus() {
-        if hasStatusLine { _ = try? FileDescriptor.standardError.writeAll("\r\u{1B}[K".utf8) }
+        if hasStatusLine { output.raw("\r\u{1B}[K") }
     }
 
     private func showStatus() {
         guard hasStatusLine, !statusLine.isEmpty else { return }
         // One column stays free: a full line would wrap, and could not be taken back.
         let columns = Int(kairos_terminal_columns(STDERR_FILENO)) - 1
-        _ = try? FileDescriptor.standardError.writeAll(("\r\u{1B}[K" + String(statusLine.prefix(columns))).utf8)
+        output.raw("\r\u{1B}[K" + String(statusLine.prefix(columns)))
     }
 }
 
 /// A JSON object a line on stdout: see docs/run-json.md.
 final class JSONRunRenderer: RunRenderer {
+    private let output: OutputQueue
+
+    init(_ output: OutputQueue) { self.output = output }
+
     private struct Ready: Encodable {
         let event = "ready"
         var datasets: [String]
@@ -213,18 +219,18 @@ final class JSONRunRenderer: RunRenderer {
     func render(_ event: DaemonEvent) {
         switch event {
         case .ready(let ready):
-            Output.line(Output.json(Ready(
+            output.line(Output.json(Ready(
                 datasets: ready.datasets, probes: ready.probes, engine: ready.engine, blindSpots: ready.blindSpots)))
-        case .change(let report): Output.line(Output.json(Self.change(report)))
-        case .snapshot(let report): Output.line(Output.json(Self.snapshot(report)))
-        case .unchanged(let dataset): Output.line(Output.json(Unchanged(dataset: dataset)))
+        case .change(let report): output.line(Output.json(Self.change(report)))
+        case .snapshot(let report): output.line(Output.json(Self.snapshot(report)))
+        case .unchanged(let dataset): output.line(Output.json(Unchanged(dataset: dataset)))
         case .failure(let failure):
-            Output.line(Output.json(Failure(
+            output.line(Output.json(Failure(
                 dataset: failure.dataset, operation: failure.operation, error: failure.error,
                 retries: failure.retryAt != nil)))
-        case .notice(let text): Output.line(Output.json(Message(event: "notice", text: text)))
-        case .warning(let text): Output.line(Output.json(Message(event: "warning", text: text)))
-        case .stopped(let summary): Output.line(Output.json(Stopped(summary: summary)))
+        case .notice(let text): output.line(Output.json(Message(event: "notice", text: text)))
+        case .warning(let text): output.line(Output.json(Message(event: "warning", text: text)))
+        case .stopped(let summary): output.line(Output.json(Stopped(summary: summary)))
         case .status, .unresolved: break
         }
     }

@@ -15,8 +15,8 @@ struct TraceCommand: ParsableCommand {
             machine. Ends with Ctrl-C, after --count lines, or when nobody reads its output any more. What a slow reader \
             misses is lost and counted, on stderr at the end.
 
-            Operations: create write truncate store (to mapped memory) mkdir unlink rmdir rename, and without change map \
-            (shared and writable) sync. Names are shown as the process gave them, from its directory on.
+            Operations: create write truncate store (to mapped memory) mkdir unlink rmdir rename link attr, and without \
+            change map (shared and writable) sync. Names are shown as the process gave them, from its directory on.
 
             EXAMPLES:
               kairos trace                      everything

@@ -7,6 +7,7 @@ import Tracing
 enum AttemptWork {
     struct Job: Sendable {
         var guid: UInt64
+        var serial: UInt64
         var dataset: String
         var mapped: MappedFiles
         var mounted: MountedDataset?
@@ -46,11 +47,13 @@ enum AttemptWork {
                     case .failure(let error): failure(error)
                     }
                 return Daemon.AttemptResult(
-                    guid: job.guid, outcome: outcome, warnings: warnings[job.guid] ?? [], finished: finished)
+                    guid: job.guid, serial: job.serial, outcome: outcome, warnings: warnings[job.guid] ?? [], finished: finished)
             }
         } catch {
             let finished = SystemClock.monotonic()
-            return jobs.map { Daemon.AttemptResult(guid: $0.guid, outcome: failure(error), finished: finished) }
+            return jobs.map {
+                Daemon.AttemptResult(guid: $0.guid, serial: $0.serial, outcome: failure(error), finished: finished)
+            }
         }
     }
 

@@ -11,16 +11,20 @@ extension Daemon {
     static let finishSlack: UInt64 = 5_000_000
 
     /// Ends the epochs of the datasets that are due and starts their snapshots and checks.
-    func begin(_ due: [(guid: UInt64, action: PolicyAction)]) {
-        guard !due.isEmpty else { return }
+    ///
+    /// - Returns: whether records were taken that the caller has not looked at the consequences of.
+    func begin(_ due: [(guid: UInt64, action: PolicyAction)]) -> Bool {
+        guard !due.isEmpty else { return false }
         // What was changed up to now is told in records that are in the ring by now: they name what is captured.
+        let before = recordsTaken
         _ = drain()
+        defer { if recordsTaken != before { handCandidatesOver() } }
         var groups: [String: [AttemptWork.Job]] = [:]
         for (guid, action) in due {
             guard let dataset = watched[guid] else { continue }
             let attempt = start(dataset, action)
             let job = AttemptWork.Job(
-                guid: guid, dataset: dataset.info.name, mapped: attempt.mapped, mounted: dataset.mounted,
+                guid: guid, serial: attempt.serial, dataset: dataset.info.name, mapped: attempt.mapped, mounted: dataset.mounted,
                 properties: properties(of: attempt))
             if attempt.isCheck {
                 summary.checks += 1
@@ -30,6 +34,7 @@ extension Daemon {
             }
         }
         for jobs in groups.values.map({ $0.sorted { $0.dataset < $1.dataset } }) { snapshot(jobs) }
+        return recordsTaken != before
     }
 
     /// Moves the epoch on. What is marked from here on is the next snapshot's.
@@ -53,8 +58,9 @@ extension Daemon {
                 last = until.nanoseconds
             }
         }
+        serial += 1
         let attempt = WatchedDataset.Attempt(
-            isCheck: isCheck, started: started, epoch: slot.epoch, trigger: trigger, first: first, last: last,
+            serial: serial, isCheck: isCheck, started: started, epoch: slot.epoch, trigger: trigger, first: first, last: last,
             summary: dataset.summary, mapped: dataset.mapped,
             changes: slot.changes + dataset.resolvedChanges)
         dataset.epoch = probes.slots.advanceEpoch(dataset.slot)
@@ -105,14 +111,17 @@ extension Daemon {
         Task {
             let warnings = await AttemptWork.flush([job], mounts)
             inbox.post(.attempts([AttemptResult(
-                guid: job.guid, outcome: await AttemptWork.verdict(check, on: job.dataset), warnings: warnings[job.guid] ?? [],
+                guid: job.guid, serial: job.serial, outcome: await AttemptWork.verdict(check, on: job.dataset), warnings: warnings[job.guid] ?? [],
                 finished: SystemClock.monotonic())]))
         }
     }
 
     /// Tells the policy how an attempt ended, and the world.
     func finish(_ result: AttemptResult) {
-        guard let dataset = watched[result.guid], let attempt = dataset.attempt else { return }
+        // A dataset that was left and taken up again meanwhile is another one.
+        guard let dataset = watched[result.guid], let attempt = dataset.attempt, attempt.serial == result.serial else {
+            return
+        }
         dataset.attempt = nil
         dataset.isStuckReported = false
         let now = Instant(nanoseconds: SystemClock.monotonic())
@@ -124,6 +133,16 @@ extension Daemon {
             _ = dataset.policy.handle(
                 .succeeded(started: started, finished: Instant(nanoseconds: result.finished + Self.finishSlack)), now: now)
             succeeded(dataset, attempt, taken, finished: result.finished, failures: failures)
+            if !result.warnings.isEmpty {
+                // The snapshot may lack stores to mapped files: a check, with another flush, tells.
+                dataset.mapped.add(attempt.mapped)
+                _ = dataset.policy.handle(.suspected(at: now), now: now)
+            }
+        case .verdict where !result.warnings.isEmpty:
+            // Without the flush ZFS's figures do not tell about mapped files. As a failure it is tried again.
+            dataset.takeBack(attempt)
+            _ = dataset.policy.handle(.checkFailed(at: now), now: now)
+            failed(dataset, operation: "check", nil, result.warnings.joined(separator: "; "))
         case .verdict(.unchanged):
             summary.checksUnchanged += 1
             dataset.isFirst = false

@@ -8,12 +8,18 @@ extension Daemon {
         guard case .named(let names, let recursive) = configuration.target else {
             return try Self.select(configuration.target, datasets)
         }
-        // A dataset that was renamed since the start is still the one that was meant.
-        let current = names.map { name in
-            namedGUIDs[name].flatMap { guid in datasets.first { $0.guid == guid }?.name } ?? name
+        // A dataset that was renamed since the start is still the one that was meant; one that was destroyed is left
+        // out, for the sake of the others.
+        let current = names.compactMap { name -> String? in
+            guard let guid = namedGUIDs[name] else { return name }
+            return datasets.first { $0.guid == guid }?.name ?? datasets.first { $0.name == name }?.name
         }
         let selection = try Self.select(.named(current, recursive: recursive), datasets)
-        for (name, now) in zip(names, current) { namedGUIDs[name] = datasets.first { $0.name == now }?.guid }
+        for name in names {
+            if let info = datasets.first(where: { $0.name == name }), !datasets.contains(where: { $0.guid == namedGUIDs[name] }) {
+                namedGUIDs[name] = info.guid
+            }
+        }
         return selection
     }
 
@@ -48,7 +54,7 @@ extension Daemon {
     }
 
     private func unwatch(_ dataset: WatchedDataset) {
-        if let device = dataset.mounted?.device { probes.slots.remove(device) }
+        if let device = dataset.mounted?.device { probes.slots.remove(device, slot: dataset.slot) }
         summary.events += probes.slots.read(dataset.slot).changes - dataset.changesAtStart
         watched[dataset.info.guid] = nil
         slotOwners[dataset.slot] = nil
@@ -66,7 +72,7 @@ extension Daemon {
         let before = dataset.mounted
         dataset.mounted = now
         guard now?.device != before?.device || isNew else { return }
-        if let old = before?.device, old != now?.device { probes.slots.remove(old) }
+        if let old = before?.device, old != now?.device { probes.slots.remove(old, slot: dataset.slot) }
         if let device = now?.device, !probes.slots.add(device, slot: dataset.slot) {
             report(.warning("\(dataset.info.name): no room for its device \(device) in the table: changes are not seen"))
         }
@@ -207,8 +213,13 @@ extension Daemon {
         for problem in selection.problems where told.isNew(problem.description) {
             report(.warning(problem.description))
         }
-        for dataset in watched.values where dataset.mounted == nil && told.isNew("unmounted " + dataset.info.name) {
-            report(.notice("\(dataset.info.name) is not mounted: it is watched as soon as it is"))
+        for dataset in watched.values {
+            let key = "unmounted " + dataset.info.name
+            if dataset.mounted != nil {
+                told.forget(key)
+            } else if told.isNew(key) {
+                report(.notice("\(dataset.info.name) is not mounted: it is watched as soon as it is"))
+            }
         }
     }
 

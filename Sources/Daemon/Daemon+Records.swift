@@ -44,6 +44,8 @@ extension Daemon {
     }
 
     private func take(_ record: Record) {
+        guard record.time <= stoppedAt else { return }
+        recordsTaken += 1
         switch record.kind {
         case .zfsCommand: list()
         case .candidate:
@@ -61,8 +63,12 @@ extension Daemon {
             note(record, of: dataset, paths: known.map { $0.map { Array($0.dropFirst()) } }, epoch: record.epoch)
             if record.operation == .store {
                 let file = MappedFiles.File(device: record.device, inode: record.inode, path: record.path)
-                // One of the epoch before belongs to the attempt under way, which may have flushed already: both.
                 dataset.mapped.add(file)
+                if record.epoch < dataset.epoch {
+                    // Marked in an epoch that is over, told after its attempt began: that may not have flushed the file.
+                    let now = Instant(nanoseconds: SystemClock.monotonic())
+                    _ = dataset.policy.handle(.suspected(at: now), now: now)
+                }
             }
         }
     }
@@ -85,7 +91,9 @@ extension Daemon {
     }
 
     func take(_ resolved: [ResolvedRecord]) {
-        resolving -= resolved.count
+        // A stop that waited long enough has given them up.
+        guard resolving > 0 else { return }
+        resolving = max(0, resolving - resolved.count)
         resolvingSince = resolving == 0 ? nil : SystemClock.monotonic()
         for item in resolved {
             let device: DeviceNumber
@@ -111,6 +119,7 @@ extension Daemon {
             let epoch = record.time < dataset.epochStarted ? dataset.epoch - 1 : dataset.epoch
             note(record, of: dataset, paths: paths, epoch: epoch)
         }
+        if isStopping { flush() }
     }
 
     private func note(_ record: Record, of dataset: WatchedDataset, paths: [[UInt8]?], epoch: UInt64) {
@@ -157,7 +166,7 @@ extension Daemon {
     var remoteDeadline: UInt64? { remoteSuspicion == nil ? nil : lastRemoteCheck + Self.remoteInterval }
 
     func checkRemoteSuspicions(_ now: UInt64) {
-        guard let since = remoteSuspicion, isStopping || now >= lastRemoteCheck + Self.remoteInterval else { return }
+        guard let since = remoteSuspicion, now == stoppedAt || now >= lastRemoteCheck + Self.remoteInterval else { return }
         remoteSuspicion = nil
         lastRemoteCheck = now
         suspectAll(at: since)
@@ -175,9 +184,10 @@ extension Daemon {
         let new = probes.counters
         defer { counters = new }
         let now = SystemClock.monotonic()
+        guard now <= stoppedAt else { return }
         let lost = new.candidatesLost - counters.candidatesLost
         if lost > 0 { summary.unresolved += lost }
-        if lost > 0 || new.unmatched > counters.unmatched || new.missedRuns > counters.missedRuns { suspectAll(at: now) }
+        if lost > 0 || new.missedRuns > counters.missedRuns { suspectAll(at: now) }
         if new.zfsCommandsLost > counters.zfsCommandsLost { list() }
         if resolving > 0, let since = resolvingSince, now >= since + Self.resolverLimit {
             resolvingSince = now

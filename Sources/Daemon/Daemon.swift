@@ -54,6 +54,8 @@ public final class Daemon {
 
     struct AttemptResult: Sendable {
         var guid: UInt64
+        /// Of the attempt that it is the result of.
+        var serial: UInt64
         var outcome: Outcome
         var warnings: [String] = []
         /// CLOCK_MONOTONIC nanoseconds.
@@ -95,6 +97,7 @@ public final class Daemon {
     var resolving = 0
     var resolvingSince: UInt64?
     var candidates: [Record] = []
+    var recordsTaken: UInt64 = 0
     /// When candidates may wake this thread again.
     var candidateRearm: UInt64?
     var counters = ProbeCounters()
@@ -109,6 +112,11 @@ public final class Daemon {
     var relistAt: UInt64?
     var isStopping = false
     var mustExit = false
+    /// When the stop began: what is changed later is for the next start to find. A busy host must not hold it up.
+    var stoppedAt = UInt64.max
+    /// How long a stop waits for paths to be resolved.
+    static let stopPatience: UInt64 = 2_000_000_000
+    var serial: UInt64 = 0
 
     /// Lists datasets, loads and attaches the probes and takes the locks; then everything is seen. Blocks for some
     /// tenths of a second.
@@ -218,8 +226,9 @@ public final class Daemon {
             if let action = decision.action { due.append((guid, action)) }
             if let next = decision.deadline?.nanoseconds { deadline = min(deadline ?? next, next) }
         }
-        begin(due)
-        for other in [candidateRearm, relistAt, remoteDeadline, resolverDeadline(now), stuckDeadline(now)] {
+        // Records that were taken along with an attempt may be of datasets that were looked at before.
+        if begin(due) { deadline = now }
+        for other in [candidateRearm, relistAt, remoteDeadline, resolverDeadline(now), stuckDeadline(now), stopDeadline(now)] {
             if let other { deadline = min(deadline ?? other, other) }
         }
         loop.setDeadline(deadline)
@@ -228,6 +237,7 @@ public final class Daemon {
 
     /// Feeds the slot's word on its dataset to the policy.
     private func observe(_ dataset: WatchedDataset, now: UInt64) {
+        guard now <= stoppedAt else { return }
         let slot = probes.slots.read(dataset.slot)
         if slot.lost != dataset.lostSeen {
             dataset.summary.lostRecords += UInt64(slot.lost &- dataset.lostSeen)
@@ -265,16 +275,35 @@ public final class Daemon {
         isStopping = true
         // The last records first: they are what the last snapshots are of.
         _ = drain()
+        suspectWhatWasLost()
         let now = SystemClock.monotonic()
+        stoppedAt = now
         checkRemoteSuspicions(now)
+        handCandidatesOver()
+        for dataset in watched.values { observe(dataset, now: now) }
+        flush()
+    }
+
+    /// Snapshots or checks what is dirty or suspect, now.
+    func flush() {
+        let now = Instant(nanoseconds: SystemClock.monotonic())
         var due: [(UInt64, PolicyAction)] = []
         for (guid, dataset) in watched {
-            observe(dataset, now: now)
             // Handing out an action is its start, here as after a tick.
-            let decision = dataset.policy.handle(.flush, now: Instant(nanoseconds: now))
-            if let action = decision.action { due.append((guid, action)) }
+            if let action = dataset.policy.handle(.flush, now: now).action { due.append((guid, action)) }
         }
-        begin(due)
+        _ = begin(due)
+    }
+
+    /// After it, paths that are not resolved yet are nobody's any more: every dataset is checked once instead.
+    private func stopDeadline(_ now: UInt64) -> UInt64? {
+        guard isStopping, resolving > 0 else { return nil }
+        let deadline = stoppedAt + Self.stopPatience
+        guard now >= deadline else { return deadline }
+        resolving = 0
+        suspectAll(at: stoppedAt)
+        flush()
+        return nil
     }
 
     /// Whether stopping waits for this dataset no longer: captured, or tried once more in vain.
@@ -287,7 +316,7 @@ public final class Daemon {
         for dataset in watched.values {
             let slot = probes.slots.read(dataset.slot)
             summary.events += slot.changes - dataset.changesAtStart
-            if dataset.policy.isAtRisk || dataset.attempt != nil { summary.leftAtRisk.append(dataset.info.name) }
+            if !dataset.policy.isClean || dataset.attempt != nil { summary.leftAtRisk.append(dataset.info.name) }
         }
         summary.leftAtRisk.sort()
         let counters = probes.counters
@@ -326,10 +355,17 @@ private final class Box<Value: Sendable>: Sendable {
     init(result: consuming Mutex<Value?>) { self.result = result }
 }
 
-/// Things that are said once as long as they stay true.
+/// Things that are said once, not each time that they are found.
 struct ToldOnce {
     private var lines: Set<String> = []
     var status = DaemonEvent.Status()
     /// True the first time.
-    mutating func isNew(_ line: String) -> Bool { lines.insert(line).inserted }
+    mutating func isNew(_ line: String) -> Bool {
+        // Texts with numbers in them could grow without end; saying one twice is no harm.
+        if lines.count >= 1000 { lines.removeAll() }
+        return lines.insert(line).inserted
+    }
+
+    /// It is not true any more: the next time is told again.
+    mutating func forget(_ line: String) { lines.remove(line) }
 }

@@ -11,9 +11,11 @@ struct InstanceLock: ~Copyable {
 
     /// - Throws: `InstanceLockError` when another Kairos holds it, or it cannot be made.
     init(dataset: String, guid: UInt64, directory: String = Self.directory) throws(InstanceLockError) {
-        if mkdir(directory, 0o755) != 0, errno != EEXIST {
+        // For root alone: a lock can be taken by anyone who can open its file.
+        if mkdir(directory, 0o700) != 0, errno != EEXIST {
             throw .impossible(path: directory, Errno(rawValue: kairos_errno_value()))
         }
+        chmod(directory, 0o700)
         let path = "\(directory)/\(guid).lock"
         do {
             file = try Self.take(path, dataset)
@@ -29,7 +31,7 @@ struct InstanceLock: ~Copyable {
         while true {
             let file = try FileDescriptor.open(
                 FilePath(path), .readWrite, options: [.create, .noFollow, .closeOnExec],
-                permissions: [.ownerReadWrite, .groupRead, .otherRead])
+                permissions: .ownerReadWrite)
             guard kairos_lock(file.rawValue) == 0 else {
                 let holder = Self.holder(file)
                 try? file.close()
@@ -55,7 +57,11 @@ struct InstanceLock: ~Copyable {
     private static func holder(_ file: FileDescriptor) -> Int? {
         var bytes = [UInt8](repeating: 0, count: 32)
         let count = (try? bytes.withUnsafeMutableBytes { try file.read(fromAbsoluteOffset: 0, into: $0) }) ?? 0
-        return Int(String(decoding: bytes[..<count].prefix { $0 != 0x0A }, as: UTF8.self))
+        // Told only as long as it is alive: nobody is to end a stranger that has its number by now.
+        guard let pid = pid_t(String(decoding: bytes[..<count].prefix { $0 != 0x0A }, as: UTF8.self)), pid > 0,
+            kill(pid, 0) == 0
+        else { return nil }
+        return Int(pid)
     }
 }
 

@@ -7,6 +7,8 @@ import Tracing
 final class WatchedDataset {
     /// An attempt to snapshot or to check, from the moment its epoch ended to its result.
     struct Attempt {
+        /// Unlike every other attempt's.
+        var serial: UInt64
         var isCheck: Bool
         /// CLOCK_MONOTONIC nanoseconds, taken just before the epoch was moved on.
         var started: UInt64

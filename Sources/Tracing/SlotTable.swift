@@ -64,7 +64,7 @@ public struct SlotTable: ~Copyable, Sendable {
 
     /// Leads the device's changes to the slot. False when the table is too full near the device's place.
     public func add(_ device: DeviceNumber, slot: Int) -> Bool {
-        let entry = UInt64(slot + 1) << 32 | UInt64(device.kernel)
+        let entry = Self.entry(device, slot)
         var free: Int?
         for place in Self.places(of: device) {
             let found = devices.load64(at: place)
@@ -79,13 +79,16 @@ public struct SlotTable: ~Copyable, Sendable {
         return true
     }
 
-    public func remove(_ device: DeviceNumber) {
-        for place in Self.places(of: device) {
-            let found = devices.load64(at: place)
-            if found != 0, found != Self.tombstone, UInt32(truncatingIfNeeded: found) == device.kernel {
-                devices.store64(Self.tombstone, at: place)
-            }
+    /// The device no longer leads to the slot. Where it leads to another one by now, that stays.
+    public func remove(_ device: DeviceNumber, slot: Int) {
+        let entry = Self.entry(device, slot)
+        for place in Self.places(of: device) where devices.load64(at: place) == entry {
+            devices.store64(Self.tombstone, at: place)
         }
+    }
+
+    private static func entry(_ device: DeviceNumber, _ slot: Int) -> UInt64 {
+        UInt64(slot + 1) << 32 | UInt64(device.kernel)
     }
 
     /// The hash of KAIROS_DEVICE_HASH, and the places behind it.

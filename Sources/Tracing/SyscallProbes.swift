@@ -133,7 +133,9 @@ public final class SyscallProbes {
 
     /// What the set cannot see on any kernel, and what stands in for it is an audit.
     private static let alwaysBlind = [
-        "changes by io_uring, by the kernel's NFS server and by loop devices",
+        "changes by io_uring and by aio (io_submit), by the kernel's NFS server and by loop devices",
+        "changes in an overlay file system whose upper directory lies on a dataset (containers)",
+        "the rarer calls of 32-bit programs: links, attributes, splices",
         "a path that another thread of its process rewrites during the call",
     ]
 }
