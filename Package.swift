@@ -52,8 +52,12 @@ let package = Package(
         module("Daemon", ["BPF", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage]),
         module("Scratch", ["Datasets", "CLinux", systemPackage]),
         module(
+            "Demo",
+            ["Daemon", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", subprocess, systemPackage]
+        ),
+        module(
             "Commands",
-            ["Daemon", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage, argumentParser]
+            ["Daemon", "Demo", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage, argumentParser]
         ),
         .executableTarget(name: "kairos", dependencies: ["Commands", argumentParser], swiftSettings: strict),
 
@@ -62,6 +66,7 @@ let package = Package(
         tests("Snapshots", ["Snapshots", "Datasets"]),
         tests("Tracing", ["Tracing", "BPF"]),
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
+        tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy"]),
         .target(name: "CTestSupport", path: "Tests/Support"),
         tests(
             "Integration",

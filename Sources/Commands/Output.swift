@@ -59,6 +59,14 @@ enum Human {
         return seconds * 1000 + attoseconds / 1_000_000_000_000_000
     }
 
+    /// `0.53 s`, `12.4 s`.
+    static func seconds(_ duration: Duration) -> String {
+        let hundredths = (milliseconds(duration) + 5) / 10
+        let tenths = (hundredths + 5) / 10
+        return hundredths < 1000
+            ? "\(hundredths / 100).\(String(hundredths % 100 + 100).dropFirst()) s" : "\(tenths / 10).\(tenths % 10) s"
+    }
+
     static func count(_ number: some BinaryInteger, _ one: String, _ many: String? = nil) -> String {
         "\(number) \(number == 1 ? one : many ?? one + "s")"
     }

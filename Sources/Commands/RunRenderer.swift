@@ -31,6 +31,7 @@ final class TextRunRenderer: RunRenderer {
         hideStatus()
         switch event {
         case .ready(let ready): show(ready)
+        case .change(let change): Output.line(Self.text(change))
         case .snapshot(let report): Output.line(Self.text(report))
         case .unchanged(let dataset):
             if verbose { Output.message("\(dataset): checked, nothing changed since its newest snapshot") }
@@ -54,6 +55,14 @@ final class TextRunRenderer: RunRenderer {
             "watching \(ready.datasets.map { SafeText.line($0) }.joined(separator: ", ")) "
                 + "(probes: \(ready.probes), engine: \(ready.engine))")
         if verbose { for blind in ready.blindSpots { Output.message("not seen by these probes: \(blind)") } }
+    }
+
+    /// `21:05:00.123 tank/home rename: draft.txt -> letter.txt by mv[1234]`
+    static func text(_ change: ChangeReport) -> String {
+        let paths = change.paths.map { SafeText.line($0, limit: 200) }.joined(separator: " -> ")
+        return LocalTime.text(SystemClock.wall(at: change.record.time))
+            + " \(SafeText.line(change.dataset)) \(change.record.operation.name): \(paths.isEmpty ? "?" : paths)"
+            + " by \(SafeText.line(change.record.process.command))[\(change.record.process.pid)]"
     }
 
     /// `21:05:00.123 tank/home@kairos-… quiet: 3 write, 1 create: a.txt, b (+2) by vim[1234]; window 2013 ms, zfs 9 ms`
@@ -142,13 +151,25 @@ final class JSONRunRenderer: RunRenderer {
         var blindSpots: [String]
     }
 
-    private struct Process: Encodable {
+    struct Process: Encodable {
         var pid: UInt32
         var uid: UInt32
         var comm: String
     }
 
-    private struct Snapshot: Encodable {
+    struct Change: Encodable {
+        let event = "change"
+        var time: String
+        var dataset: String
+        var op: String
+        var path: String?
+        var newPath: String?
+        var pid: UInt32
+        var uid: UInt32
+        var comm: String
+    }
+
+    struct Snapshot: Encodable {
         let event = "snapshot"
         var time: String
         var dataset: String
@@ -194,6 +215,7 @@ final class JSONRunRenderer: RunRenderer {
         case .ready(let ready):
             Output.line(Output.json(Ready(
                 datasets: ready.datasets, probes: ready.probes, engine: ready.engine, blindSpots: ready.blindSpots)))
+        case .change(let report): Output.line(Output.json(Self.change(report)))
         case .snapshot(let report): Output.line(Output.json(Self.snapshot(report)))
         case .unchanged(let dataset): Output.line(Output.json(Unchanged(dataset: dataset)))
         case .failure(let failure):
@@ -207,7 +229,17 @@ final class JSONRunRenderer: RunRenderer {
         }
     }
 
-    private static func snapshot(_ report: SnapshotReport) -> Snapshot {
+    static func change(_ report: ChangeReport) -> Change {
+        let process = report.record.process
+        let time = SystemClock.wall(at: report.record.time)
+        let paths = report.paths.map { SafeText.line($0, limit: 4096) }
+        return Change(
+            time: Timestamp(seconds: time.seconds, nanoseconds: time.nanoseconds).rfc3339, dataset: report.dataset,
+            op: report.record.operation.name, path: paths.first, newPath: paths.dropFirst().first, pid: process.pid,
+            uid: process.user, comm: SafeText.line(process.command))
+    }
+
+    static func snapshot(_ report: SnapshotReport) -> Snapshot {
         let counted = ChangeKind.allCases.filter { report.changes.counts[$0] > 0 }
         return Snapshot(
             time: Timestamp(seconds: report.time.seconds, nanoseconds: report.time.nanoseconds).rfc3339,

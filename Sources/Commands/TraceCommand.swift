@@ -28,7 +28,7 @@ struct TraceCommand: ParsableCommand {
     @Argument(help: ArgumentHelp("Trees or datasets to show. None: all.", valueName: "path|dataset"))
     var targets: [String] = []
 
-    @Option(name: .shortAndLong, help: "End after so many lines.")
+    @Option(name: [.customShort("n"), .long], help: "End after so many lines.")
     var count: Int?
 
     @Flag(name: .shortAndLong, help: "JSON lines on stdout.")

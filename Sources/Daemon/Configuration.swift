@@ -18,6 +18,8 @@ public struct Configuration: Sendable {
     public var dryRun = false
     /// The ring's size in bytes.
     public var ringBytes = 1 << 20
+    /// Report each change, as far as records tell of it: the first of a kind on a file between two snapshots.
+    public var tellsChanges = false
 
     public init(target: Target) { self.target = target }
 

@@ -90,13 +90,17 @@ extension Daemon {
         }
     }
 
-    /// Reads datasets and properties anew, in the background; once more when asked for while it runs.
+    /// Reads datasets and properties anew, in the background, at most once a second: a host whose monitoring calls
+    /// `zfs list` all day must not make this process do the same each time.
     func list() {
-        guard !isListing else {
-            wantsList = true
+        let now = SystemClock.monotonic()
+        let earliest = lastListed + 1_000_000_000
+        guard !isListing, now >= earliest else {
+            relistAt = min(relistAt ?? .max, max(earliest, now + (isListing ? 1_000_000_000 : 0)))
             return
         }
         isListing = true
+        lastListed = now
         let catalog = catalog
         let inbox = inbox
         Task {
@@ -110,10 +114,6 @@ extension Daemon {
 
     func take(_ result: Result<DatasetCatalog.Listing, ZFSError>) {
         isListing = false
-        if wantsList {
-            wantsList = false
-            list()
-        }
         switch result {
         case .success(let listing): follow(listing.datasets)
         case .failure(let error):
@@ -130,7 +130,7 @@ extension Daemon {
         }
         if dataset.isMissing, mounts.dataset(named: dataset.info.name) == nil { return true }
         dataset.isMissing = true
-        relistAt = relistAt ?? SystemClock.monotonic() + 1_000_000_000
+        list()
         return false
     }
 

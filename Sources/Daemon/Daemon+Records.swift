@@ -58,9 +58,7 @@ extension Daemon {
             let paths = record.name == nil
                 ? [record.path] : [record.name?.pathInSuperblock, record.newName.map(\.pathInSuperblock) ?? nil]
             let known = record.name == nil || record.newName != nil ? paths : [paths[0]]
-            dataset.note(
-                record.operation, paths: known.map { $0.map { Array($0.dropFirst()) } }, actor: record.actor,
-                epoch: record.epoch)
+            note(record, of: dataset, paths: known.map { $0.map { Array($0.dropFirst()) } }, epoch: record.epoch)
             if record.operation == .store {
                 let file = MappedFiles.File(device: record.device, inode: record.inode, path: record.path)
                 // One of the epoch before belongs to the attempt under way, which may have flushed already: both.
@@ -110,8 +108,15 @@ extension Daemon {
             _ = dataset.policy.handle(.resolved(at: Instant(nanoseconds: record.time), commit: commit), now: now)
             // By its time it belongs to this epoch or to the attempt that ended the one before.
             let epoch = record.time < dataset.epochStarted ? dataset.epoch - 1 : dataset.epoch
-            dataset.note(record.operation, paths: paths, actor: record.actor, epoch: epoch)
+            note(record, of: dataset, paths: paths, epoch: epoch)
         }
+    }
+
+    private func note(_ record: Record, of dataset: WatchedDataset, paths: [[UInt8]?], epoch: UInt64) {
+        dataset.note(record.operation, paths: paths, actor: record.actor, epoch: epoch)
+        guard configuration.tellsChanges, !record.operation.isDisjoint(with: .changes), dataset.counts(paths) else { return }
+        report(.change(
+            ChangeReport(dataset: dataset.info.name, paths: paths.compactMap(\.self), record: record)))
     }
 
     /// From the dataset's root, when the directory lies below one of its mount points.

@@ -100,8 +100,9 @@ public final class Daemon {
     var counters = ProbeCounters()
 
     var isListing = false
-    var wantsList = false
-    /// When datasets are listed again to see whether one that was missing is gone.
+    /// CLOCK_MONOTONIC nanoseconds.
+    var lastListed: UInt64 = 0
+    /// When datasets are listed again: it was asked for too soon after the last time.
     var relistAt: UInt64?
     var isStopping = false
     var mustExit = false

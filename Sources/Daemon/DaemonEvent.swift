@@ -7,6 +7,8 @@ import Tracing
 public enum DaemonEvent: Sendable {
     /// The probes see everything from here on, and these datasets are watched.
     case ready(Ready)
+    /// With `Configuration.tellsChanges` alone.
+    case change(ChangeReport)
     case snapshot(SnapshotReport)
     /// A check found the dataset equal to its newest snapshot: no snapshot was needed.
     case unchanged(dataset: String)
@@ -45,6 +47,16 @@ public enum DaemonEvent: Sendable {
         public var failing: [String] = []
         public var snapshots: UInt64 = 0
     }
+}
+
+/// One change of a watched dataset.
+public struct ChangeReport: Sendable {
+    public var dataset: String
+    /// From the dataset's root and without a leading slash, for a rename the old name before the new one; those that
+    /// are not known are left out. Hostile bytes.
+    public var paths: [[UInt8]]
+    /// What the probes told: operation, time, process.
+    public var record: Record
 }
 
 /// One snapshot that was taken.

@@ -3,8 +3,8 @@ import Datasets
 import Glibc
 import SystemPackage
 
-/// The file `owner` of a scratch directory. Its owner holds a lock on it as long as it lives: a process ID alone does not
-/// tell whether it does, since another process may have it by now.
+/// The file `owner` of a scratch directory. Its owner holds a lock on it as long as it lives: a process ID alone does
+/// not tell whether it does, since another process may have it by now.
 struct OwnerNote: ~Copyable {
     /// What is known of a scratch directory's owner.
     enum State: Hashable {

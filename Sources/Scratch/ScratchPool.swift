@@ -11,11 +11,11 @@ public struct ScratchError: Error, Sendable, CustomStringConvertible {
     public var description: String { "cannot \(operation): \(reason)" }
 }
 
-/// A throw-away pool in a file, for the demo, the benchmark and tests: with the kernel's OpenZFS when it is loaded, else
-/// with zfs-fuse, whose daemon is started when none runs.
+/// A throw-away pool in a file, for the demo, the benchmark and tests: with the kernel's OpenZFS when it is loaded,
+/// else with zfs-fuse, whose daemon is started when none runs.
 ///
-/// `destroy()` removes the pool, its files and, with the last pool on it, the daemon that was started; and nothing else.
-/// When this process dies first, `removeLeftovers()` of the next one does.
+/// `destroy()` removes the pool, its files and, with the last pool on it, the daemon that was started; and nothing
+/// else. When this process dies first, `removeLeftovers()` of the next one does.
 public final class ScratchPool: Sendable {
     public let name: String
     /// A directory of its own, readable by root alone, that holds everything.
@@ -90,8 +90,11 @@ public final class ScratchPool: Sendable {
     @discardableResult
     public func destroy() async -> [String] {
         if let line = await Self.destroyPool(name, command) { return [line] }
+        // There are some when its ZFS died: then the pool is as good as destroyed, but nobody unmounted it.
+        Self.detachMounts(below: directory)
         Self.removeTree(directory)
-        return await Self.stopDaemon(command)
+        let left = access(directory, F_OK) == 0 ? ["\(directory) is still there"] : []
+        return await left + Self.stopDaemon(command)
     }
 
     /// Leaves all as it is, for good: `removeLeftovers()` will not touch it as long as the pool is there.
@@ -141,11 +144,13 @@ extension ScratchPool {
         for entry in entries(of: parent) where entry.hasPrefix(directoryPrefix) {
             let directory = "\(parent)/\(entry)"
             let pool = String(entry.dropFirst(directoryPrefix.count))
-            guard isOurs(directory), pool.hasPrefix("kairos-"), let pid = pool.split(separator: "-").last.flatMap({ pid_t($0) })
+            guard isOurs(directory), pool.hasPrefix("kairos-"),
+                let pid = pool.split(separator: "-").last.flatMap({ pid_t($0) })
             else { continue }
             let state = OwnerNote.state(of: directory, pid: pid)
             if state == .alive { continue }
-            if await answers(command) {
+            guard let answers = await answersForCertain(command) else { continue }
+            if answers {
                 if state == .kept, (try? await command.runPool(["list", "-H", pool])) != nil { continue }
                 // What cannot be destroyed keeps its files: the next one tries again.
                 if await destroyPool(pool, command) != nil { continue }
@@ -153,11 +158,21 @@ extension ScratchPool {
                 detachMounts(below: directory)
             }
             removeTree(directory)
-            removed.append(pool)
+            if state == .dead { removed.append(pool) }
         }
         // Also after a process that died while it had a daemon and no pool.
         _ = await stopDaemon(command)
         return removed
+    }
+
+    /// As `answers(_:)`; nil when it is not certain, as with a daemon that hangs: its pools are in use then.
+    private static func answersForCertain(_ command: ZFSCommand) async -> Bool? {
+        do throws(ZFSError) {
+            _ = try await command.runPool(["list", "-H", "-o", "name"], timeLimit: .seconds(10))
+            return true
+        } catch {
+            return error.kind == .notRunning ? false : nil
+        }
     }
 
     /// Whether root made it: /var/tmp is everybody's.
@@ -181,7 +196,9 @@ extension ScratchPool {
         defer { closedir(stream) }
         var names: [String] = []
         while let entry = readdir(stream) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
             if name != ".", name != ".." { names.append(name) }
         }
         return names

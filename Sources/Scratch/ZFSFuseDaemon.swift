@@ -6,8 +6,8 @@ import SystemPackage
 /// The zfs-fuse that scratch pools run on where the kernel has no ZFS and no zfs-fuse ran before: started by the first,
 /// used by all, stopped by the last. Every function but `pid` is to be called in one's `Turn`.
 ///
-/// Not by swift-subprocess: that ends its children with the scope that runs them, and this one has to outlive everything
-/// else until the last pool is gone.
+/// Not by swift-subprocess: that ends its children with the scope that runs them, and this one has to outlive
+/// everything else until the last pool is gone.
 enum ZFSFuseDaemon {
     private static let paths = ["/usr/sbin/zfs-fuse", "/sbin/zfs-fuse", "/usr/local/sbin/zfs-fuse"]
     /// Holds the process ID of the daemon that a scratch pool started.

@@ -11,19 +11,21 @@ public final class EventLoop {
 
     private let epoll: FileDescriptor
     private let timer: FileDescriptor
-    private let signals: FileDescriptor
+    /// Nil: this loop takes no signals.
+    private let signals: FileDescriptor?
     private var armed: UInt64 = 0
 
-    /// Catches `signals`, for the whole process: they are read by `nextSignal()` from now on.
+    /// Catches `signals`, for the whole process: they are read by `nextSignal()` from now on. There is one descriptor for
+    /// them all, so of several loops one may ask for signals; the others, given none, leave them to it.
     public init(signals caught: [CInt], inbox: borrowing Wakeup) throws(Errno) {
         let epoll = try Self.check(kairos_epoll_create())
         let timer = try Self.check(kairos_timerfd())
-        let signals = try Self.check(kairos_signals_catch(caught, caught.count))
+        let signals = caught.isEmpty ? nil : try Self.check(kairos_signals_catch(caught, caught.count))
         self.epoll = epoll
         self.timer = timer
         self.signals = signals
         try watch(timer, as: .timer)
-        try watch(signals, as: .signals)
+        if let signals { try watch(signals, as: .signals) }
         try watch(inbox.descriptor, as: .inbox)
     }
 
@@ -59,6 +61,7 @@ public final class EventLoop {
     }
 
     public func nextSignal() -> CInt? {
+        guard let signals else { return nil }
         let signal = kairos_signals_next(signals.rawValue)
         return signal == 0 ? nil : signal
     }
