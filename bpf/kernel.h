@@ -49,6 +49,13 @@ struct hlist_head {
 };
 
 struct qstr {
+	union {
+		struct {
+			u32 hash;
+			u32 len;
+		};
+		u64 hash_len;
+	};
 	const unsigned char *name;
 };
 
@@ -57,6 +64,7 @@ struct super_block {
 };
 
 struct inode {
+	u16 i_mode;
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	u32 i_generation;

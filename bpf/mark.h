@@ -50,7 +50,9 @@ struct {
 
 struct seen_key {
 	u64 inode;
-	u64 device;
+	u32 device;
+	u32 generation; /* inode numbers are used again */
+	u64 name;       /* hash of the name, for slots with ignore rules: another link may be another matter */
 };
 
 struct seen {
@@ -150,14 +152,13 @@ static __always_inline u64 slot__mark(struct kairos_slot *s, u64 now, bool commi
 }
 
 /* True when this (inode, op) was not reported in this epoch yet. Two CPUs at once: a record twice, never none. */
-static __always_inline bool seen__first(u32 dev, u64 ino, u64 epoch, u32 op)
+static __always_inline bool seen__first(const struct seen_key *key, u64 epoch, u32 op)
 {
-	struct seen_key key = {.inode = ino, .device = dev};
 	struct seen fresh = {.epoch = epoch, .ops = op};
-	struct seen *s = bpf_map_lookup_elem(&seen, &key);
+	struct seen *s = bpf_map_lookup_elem(&seen, key);
 
 	if (!s) {
-		bpf_map_update_elem(&seen, &key, &fresh, BPF_ANY);
+		bpf_map_update_elem(&seen, key, &fresh, BPF_ANY);
 		return true;
 	}
 	if (READ_ONCE(s->epoch) != epoch) {
@@ -302,6 +303,8 @@ static __always_inline bool scratch__send(struct scratch *sc, u32 tail, bool wak
 	switch (sc->record.kind) {
 	case KAIROS_RECORD_CANDIDATE:
 		__sync_fetch_and_add(&ctl->candidates_lost, 1);
+		/* Had this one asked for the wake-up, nobody was woken: the next one has to ask again. */
+		WRITE_ONCE(ctl->pending, 0);
 		break;
 	case KAIROS_RECORD_ZFS_COMMAND:
 		__sync_fetch_and_add(&ctl->zfs_lost, 1);

@@ -20,6 +20,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define FMODE_CREATED 0x100000 /* include/linux/fs.h; since 4.19 (be12af3ef5e6, "new primitive: ->f_mode & FMODE_CREATED") */
 #define O_CREAT 0100
 #define O_TRUNC 01000
+#define O_PATH 010000000
 #define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define AT_REMOVEDIR 0x200
 #define AT_FDCWD -100
@@ -32,6 +33,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAP_ANONYMOUS 0x20
 #define PROT_WRITE 0x2
 #define EBADF 9
+#define S_IFMT 0170000
+#define S_IFREG 0100000
 #define TS_COMPAT 0x0002     /* arch/x86/include/asm/thread_info.h */
 #define TIF_32BIT (1UL << 22) /* arch/arm64/include/asm/thread_info.h */
 
@@ -92,7 +95,7 @@ static const u8 calls[CALLS] = {
 	[__NR_lchown] = CALL_LATTR,
 	[__NR_utime] = CALL_ATTR,
 	[__NR_utimes] = CALL_ATTR,
-	[__NR_futimesat] = CALL_UTIMESAT,
+	[__NR_futimesat] = CALL_ATTRAT,
 #endif
 #ifdef __NR_fchmodat2
 	[__NR_fchmodat2] = CALL_UTIMESAT, /* (dirfd, path, mode, flags): its flags are where those of utimensat are */
@@ -252,6 +255,7 @@ static __always_inline u32 send_call(struct scratch *sc, u32 at, const struct ca
 static __always_inline int change__file(struct file *file, int fd, u32 op, const struct call_args *args)
 {
 	struct inode *inode = FIELD(file, f_inode);
+	struct seen_key key = {};
 	u32 dev = FIELD(inode, i_sb, s_dev);
 	u32 slot = device__slot(dev);
 	struct kairos_slot *s = NULL;
@@ -269,10 +273,19 @@ static __always_inline int change__file(struct file *file, int fd, u32 op, const
 	}
 	if (bpf_get_current_pid_tgid() >> 32 == args->self)
 		return 0;
+	/* What is written to a device node or a FIFO is not in its file system. */
+	if (op & (KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE) && (FIELD(inode, i_mode) & S_IFMT) != S_IFREG)
+		return 0;
 	now = bpf_ktime_get_ns();
 	ino = FIELD(inode, i_ino);
 	if (s) {
 		u32 flags = READ_ONCE(s->flags);
+
+		key.inode = ino;
+		key.device = dev;
+		key.generation = FIELD(inode, i_generation);
+		if (flags & KAIROS_SLOT_WAKE_RECORD)
+			key.name = BPF_CORE_READ(file, f_path.dentry, d_name.hash_len);
 
 		if (op & KAIROS_OPS_CHANGE)
 			epoch = slot__mark(s, now, op & KAIROS_OPS_COMMIT, &dirtied);
@@ -282,26 +295,26 @@ static __always_inline int change__file(struct file *file, int fd, u32 op, const
 				WRITE_ONCE(s->last_commit_ns, now);
 		}
 		if (op == KAIROS_OP_WRITE && flags & KAIROS_SLOT_WAKE_COMMIT) {
-			struct written_key key = {.pid = bpf_get_current_pid_tgid() >> 32, .fd = fd};
-			struct seen_key skey = {.inode = ino, .device = dev};
-			struct seen *known = bpf_map_lookup_elem(&seen, &skey);
+			struct written_key wkey = {.pid = bpf_get_current_pid_tgid() >> 32, .fd = fd};
+			struct seen *known = bpf_map_lookup_elem(&seen, &key);
 
 			/* The common case, the same descriptor again, costs one look-up. */
-			if (!known || known->pid != key.pid || known->fd != fd || known->epoch != epoch) {
+			if (!known || known->pid != wkey.pid || known->fd != fd || known->epoch != epoch) {
 				struct written w = {
 				    .inode = ino,
 				    .device = dev,
 				    .generation = FIELD(inode, i_generation),
 				};
 
-				bpf_map_update_elem(&written, &key, &w, BPF_ANY);
+				bpf_map_update_elem(&written, &wkey, &w, BPF_ANY);
 				if (known) {
-					known->pid = key.pid;
+					known->pid = wkey.pid;
 					known->fd = fd;
 				}
 			}
 		}
-		if (!seen__first(dev, ino, epoch, op))
+		/* The change that makes a slot dirty wakes user space, reported before or not. */
+		if (!seen__first(&key, epoch, op) && !dirtied)
 			return 0;
 		wake = dirtied || flags & KAIROS_SLOT_WAKE_RECORD ||
 		       (flags & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT);
@@ -332,11 +345,18 @@ static __always_inline int call__file(int fd, u32 op, const struct call_args *ar
 	struct file *file = file__of(fd);
 
 	if (!file) {
-		/* Closed by another thread between the call's end and here. The call was on some file: say so. */
-		struct kairos_control *ctl = control__get();
+		struct kairos_control *ctl = args->control;
+		struct scratch *sc;
 
-		if (ctl && op & KAIROS_OPS_CHANGE)
-			__sync_fetch_and_add(&ctl->unmatched, 1);
+		/* Closed by another thread between the call's end and here. It was on some file: a path that nobody can read. */
+		if (!(op & KAIROS_OPS_CHANGE))
+			return 0;
+		__sync_fetch_and_add(&ctl->unmatched, 1);
+		sc = scratch__begin(SCRATCH_SYSCALLS, KAIROS_RECORD_CANDIDATE, op, bpf_ktime_get_ns());
+		if (sc) {
+			sc->record.flags |= KAIROS_F_FAULT;
+			send_call(sc, 0, args, wake__first(ctl));
+		}
 		return 0;
 	}
 	return change__file(file, fd, op, args);
@@ -364,7 +384,9 @@ static __always_inline int call__open(int fd, u32 call, const struct call_args *
 	u64 flags = open__flags(call, args);
 	struct file *file;
 
-	/* Most opens are for reading, and end here. */
+	/* Most opens are for reading, and end here. With O_PATH the other flags mean nothing. */
+	if (flags & O_PATH && call != CALL_CREAT)
+		return 0;
 	if (!(flags & (O_CREAT | O_TRUNC | O_TMPFILE_BIT)) && call != CALL_CREAT)
 		return 0;
 	file = file__of(fd);
@@ -395,7 +417,9 @@ static __always_inline int call__close(int fd, const struct call_args *args)
 		epoch = READ_ONCE(s->epoch);
 		if (READ_ONCE(s->marked) == epoch)
 			WRITE_ONCE(s->last_commit_ns, now);
-		if (seen__first(w->device, w->inode, epoch, KAIROS_OP_CLOSE)) {
+		struct seen_key skey = {.inode = w->inode, .device = w->device, .generation = w->generation};
+
+		if (seen__first(&skey, epoch, KAIROS_OP_CLOSE)) {
 			sc = scratch__begin(SCRATCH_SYSCALLS, KAIROS_RECORD_CHANGE, KAIROS_OP_CLOSE, now);
 			if (sc) {
 				sc->record.slot = slot;
@@ -804,8 +828,11 @@ static __always_inline int change__folio(struct address_space *mapping)
 		return 0;
 	now = bpf_ktime_get_ns();
 	if (s) {
+		/* No name in the key: the page was dirtied by an inode, under whatever name it was mapped. */
+		struct seen_key key = {.inode = inode->i_ino, .device = dev, .generation = inode->i_generation};
+
 		epoch = slot__mark(s, now, false, &dirtied);
-		if (!seen__first(dev, inode->i_ino, epoch, KAIROS_OP_STORE))
+		if (!seen__first(&key, epoch, KAIROS_OP_STORE) && !dirtied)
 			return 0;
 		wake = dirtied || READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_RECORD;
 	} else {

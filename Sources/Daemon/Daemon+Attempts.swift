@@ -55,7 +55,8 @@ extension Daemon {
         }
         let attempt = WatchedDataset.Attempt(
             isCheck: isCheck, started: started, epoch: slot.epoch, trigger: trigger, first: first, last: last,
-            summary: dataset.summary, mapped: dataset.mapped, changes: slot.changes)
+            summary: dataset.summary, mapped: dataset.mapped,
+            changes: slot.changes + dataset.resolvedChanges)
         dataset.epoch = probes.slots.advanceEpoch(dataset.slot)
         dataset.epochStarted = started
         dataset.summary = ChangeSummary()

@@ -44,7 +44,7 @@ extension Daemon {
         watched[info.guid] = dataset
         slotOwners[slot] = info.guid
         followCommits()
-        follow(dataset)
+        follow(dataset, isNew: true)
     }
 
     private func unwatch(_ dataset: WatchedDataset) {
@@ -61,11 +61,11 @@ extension Daemon {
 
     /// Leads the dataset's present device to its slot. After a change of device some changes may have gone unseen, and
     /// marks may have come from another dataset that has its old device number now: a check tells.
-    private func follow(_ dataset: WatchedDataset) {
+    private func follow(_ dataset: WatchedDataset, isNew: Bool = false) {
         let now = mounts.dataset(named: dataset.info.name)
         let before = dataset.mounted
         dataset.mounted = now
-        guard now?.device != before?.device || dataset.isFirst else { return }
+        guard now?.device != before?.device || isNew else { return }
         if let old = before?.device, old != now?.device { probes.slots.remove(old) }
         if let device = now?.device, !probes.slots.add(device, slot: dataset.slot) {
             report(.warning("\(dataset.info.name): no room for its device \(device) in the table: changes are not seen"))

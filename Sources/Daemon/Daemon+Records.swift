@@ -93,8 +93,8 @@ extension Daemon {
             switch item.outcome {
             case .found(let foundDevice, let foundNames):
                 (device, names) = (foundDevice, foundNames)
-            case .unresolved(let reason):
-                unresolved(at: item.record.time)
+            case .unresolved(let reason, let near):
+                unresolved(at: item.record.time, near: near)
                 report(.unresolved(item.record, reason: reason))
                 continue
             }
@@ -102,6 +102,7 @@ extension Daemon {
             let paths = names.map { $0.flatMap { inDataset(dataset, $0) } }
             guard dataset.counts(paths) else { continue }
             summary.events += 1
+            dataset.resolvedChanges += 1
             let now = Instant(nanoseconds: SystemClock.monotonic())
             let record = item.record
             let commit = dataset.settings.followsCommits && !record.operation.isDisjoint(with: .commits)
@@ -133,9 +134,33 @@ extension Daemon {
     }
 
     /// A change somewhere, perhaps in a watched dataset: ZFS itself is asked about each.
-    private func unresolved(at time: UInt64) {
+    ///
+    /// What is left of its path tells how likely it is. Where no watched dataset is there or mounted below, only a
+    /// symbolic link that is gone by now could have led to one. Tools that delete their temporary directories make
+    /// such paths all day long, so these suspicions are gathered and answered by one check of each dataset now and then.
+    private func unresolved(at time: UInt64, near: PathResolver.Near? = nil) {
         summary.unresolved += 1
-        suspectAll(at: time)
+        guard let near else {
+            suspectAll(at: time)
+            return
+        }
+        let now = Instant(nanoseconds: SystemClock.monotonic())
+        for dataset in watched.values where dataset.isNear(near) {
+            _ = dataset.policy.handle(.suspected(at: Instant(nanoseconds: time)), now: now)
+        }
+        remoteSuspicion = remoteSuspicion ?? time
+    }
+
+    /// Gathered suspicions become due this long after the ones before.
+    static let remoteInterval: UInt64 = 600_000_000_000
+
+    var remoteDeadline: UInt64? { remoteSuspicion == nil ? nil : lastRemoteCheck + Self.remoteInterval }
+
+    func checkRemoteSuspicions(_ now: UInt64) {
+        guard let since = remoteSuspicion, isStopping || now >= lastRemoteCheck + Self.remoteInterval else { return }
+        remoteSuspicion = nil
+        lastRemoteCheck = now
+        suspectAll(at: since)
     }
 
     func suspectAll(at time: UInt64) {

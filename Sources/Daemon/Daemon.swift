@@ -98,6 +98,9 @@ public final class Daemon {
     /// When candidates may wake this thread again.
     var candidateRearm: UInt64?
     var counters = ProbeCounters()
+    /// The first of the unlikely suspicions gathered since all datasets were checked for them last.
+    var remoteSuspicion: UInt64?
+    var lastRemoteCheck = SystemClock.monotonic()
 
     var isListing = false
     /// CLOCK_MONOTONIC nanoseconds.
@@ -206,6 +209,7 @@ public final class Daemon {
         handCandidatesOver()
         let now = SystemClock.monotonic()
         relistIfDue(now)
+        checkRemoteSuspicions(now)
         var due: [(UInt64, PolicyAction)] = []
         var deadline: UInt64? = more ? now : nil
         for (guid, dataset) in watched {
@@ -215,7 +219,7 @@ public final class Daemon {
             if let next = decision.deadline?.nanoseconds { deadline = min(deadline ?? next, next) }
         }
         begin(due)
-        for other in [candidateRearm, relistAt, resolverDeadline(now), stuckDeadline(now)] {
+        for other in [candidateRearm, relistAt, remoteDeadline, resolverDeadline(now), stuckDeadline(now)] {
             if let other { deadline = min(deadline ?? other, other) }
         }
         loop.setDeadline(deadline)
@@ -262,6 +266,7 @@ public final class Daemon {
         // The last records first: they are what the last snapshots are of.
         _ = drain()
         let now = SystemClock.monotonic()
+        checkRemoteSuspicions(now)
         var due: [(UInt64, PolicyAction)] = []
         for (guid, dataset) in watched {
             observe(dataset, now: now)

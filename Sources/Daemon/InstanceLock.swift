@@ -16,17 +16,7 @@ struct InstanceLock: ~Copyable {
         }
         let path = "\(directory)/\(guid).lock"
         do {
-            let file = try FileDescriptor.open(
-                FilePath(path), .readWrite, options: [.create, .noFollow, .closeOnExec],
-                permissions: [.ownerReadWrite, .groupRead, .otherRead])
-            guard kairos_lock(file.rawValue) == 0 else {
-                let holder = Self.holder(file)
-                try? file.close()
-                throw InstanceLockError.taken(dataset: dataset, holder: holder)
-            }
-            try file.resize(to: 0)
-            try file.writeAll(Array("\(getpid())\n".utf8))
-            self.file = file
+            file = try Self.take(path, dataset)
             self.path = path
         } catch let error as InstanceLockError {
             throw error
@@ -35,8 +25,30 @@ struct InstanceLock: ~Copyable {
         }
     }
 
+    private static func take(_ path: String, _ dataset: String) throws -> FileDescriptor {
+        while true {
+            let file = try FileDescriptor.open(
+                FilePath(path), .readWrite, options: [.create, .noFollow, .closeOnExec],
+                permissions: [.ownerReadWrite, .groupRead, .otherRead])
+            guard kairos_lock(file.rawValue) == 0 else {
+                let holder = Self.holder(file)
+                try? file.close()
+                throw InstanceLockError.taken(dataset: dataset, holder: holder)
+            }
+            // The holder before removes the file with its lock on it: what was locked here may have no name any more.
+            guard FileIdentity(path: path) == FileIdentity(descriptor: file.rawValue) else {
+                try file.close()
+                continue
+            }
+            try file.resize(to: 0)
+            _ = try file.writeAll(Array("\(getpid())\n".utf8))
+            return file
+        }
+    }
+
     deinit {
-        // The file stays: removing it would let a third process lock a new one while a second waits on this one.
+        // Before the lock goes with the descriptor, so that nobody removes the file of the next holder.
+        unlink(path)
         try? file.close()
     }
 

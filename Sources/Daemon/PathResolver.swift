@@ -15,8 +15,15 @@ struct PathResolver: ~Copyable {
         /// Where the changed directory lies, and the record's names, the new one of a rename last; nil where a name
         /// leads nowhere any more.
         case found(DeviceNumber, [FoundName?])
-        /// Why not, for people.
-        case unresolved(String)
+        /// Why not, for people, and what of its path is still there; nil when that cannot be told.
+        case unresolved(String, near: Near?)
+    }
+
+    /// The nearest directory above a name that is still there.
+    struct Near: Hashable, Sendable {
+        var device: DeviceNumber
+        /// Its path here; nil for a starting directory that is gone itself, below which nothing can be mounted.
+        var path: [UInt8]?
     }
 
     struct FoundName: Hashable, Sendable {
@@ -39,7 +46,7 @@ struct PathResolver: ~Copyable {
     /// Resolves the directories of the record's names. Both names of a rename lie in one file system, so one decides
     /// which; what the file is called takes both.
     mutating func resolve(_ record: Record, mounts: MountTable) -> Outcome {
-        guard !record.hasFault else { return .unresolved("the path could not be read") }
+        guard !record.hasFault else { return .unresolved("the path could not be read", near: nil) }
         var device: DeviceNumber?
         var found: [FoundName?] = []
         for name in [record.name, record.newName] {
@@ -47,41 +54,67 @@ struct PathResolver: ~Copyable {
             let split = SplitName(name.text, isWhole: record.changesWhole, followsLast: record.followsLast)
             let opened = open(name, split, of: record, mounts: mounts)
             if let opened, let identity = FileIdentity(descriptor: opened.raw) {
-                if let device, device != identity.device { return .unresolved("its directories are other ones by now") }
+                if let device, device != identity.device {
+                    return .unresolved("its directories are other ones by now", near: nil)
+                }
                 device = identity.device
                 found.append(FoundName(directory: opened.path(), name: split.last))
             } else {
                 found.append(nil)
             }
         }
-        guard let device else {
-            return .unresolved(
-                found.isEmpty
-                    ? "the record has no path" : "its directory is not there any more, or not reachable from here")
+        if let device { return .found(device, found) }
+        guard let name = record.name else { return .unresolved("the record has no path", near: nil) }
+        let split = SplitName(name.text, isWhole: record.changesWhole, followsLast: record.followsLast)
+        return .unresolved(
+            "its directory is not there any more, or not reachable from here",
+            near: isHere(record) ? near(name, split, mounts: mounts) : nil)
+    }
+
+    private func isHere(_ record: Record) -> Bool { UInt64(record.process.mountNamespace) == ownNamespace }
+
+    private func near(_ name: GivenName, _ split: SplitName, mounts: MountTable) -> Near {
+        let gone = Near(device: name.startDevice, path: nil)
+        guard let start = openStart(name, mounts: mounts) else { return gone }
+        let slash = UInt8(ascii: "/")
+        var rest = split.directory
+        while true {
+            // One component less each time; with none left it is the start.
+            while rest.last == slash { rest.removeLast() }
+            while let last = rest.last, last != slash { rest.removeLast() }
+            guard let found = Descriptor(below: start, SplitName(directory: rest), inRoot: name.isAbsolute),
+                let identity = FileIdentity(descriptor: found.raw)
+            else {
+                if rest.isEmpty { return gone }
+                continue
+            }
+            return Near(device: identity.device, path: found.path())
         }
-        return .found(device, found)
     }
 
     private mutating func open(
         _ name: GivenName, _ split: SplitName, of record: Record, mounts: MountTable
     ) -> Descriptor? {
-        UInt64(record.process.mountNamespace) == ownNamespace
+        isHere(record)
             ? openHere(name, split, mounts: mounts) : openThere(name, split, process: record.process)
     }
 
     private func openHere(_ name: GivenName, _ split: SplitName, mounts: MountTable) -> Descriptor? {
-        let start: Descriptor?
-        let expected = FileIdentity(device: name.startDevice, inode: name.startInode)
-        if expected == ownRoot, name.isAbsolute {
-            start = Descriptor(path: [UInt8(ascii: "/")])
-        } else if let path = mounts.path(mountID: Int32(bitPattern: name.startMount), path: name.start) {
-            start = Descriptor(path: path)
-        } else {
-            start = nil
-        }
-        guard let start, FileIdentity(descriptor: start.raw) == expected else { return nil }
+        guard let start = openStart(name, mounts: mounts) else { return nil }
         // An absolute name counts from the process's root, which is where `start` is then.
         return Descriptor(below: start, split, inRoot: name.isAbsolute)
+    }
+
+    /// The directory that the name starts from, if its path still leads to it.
+    private func openStart(_ name: GivenName, mounts: MountTable) -> Descriptor? {
+        let expected = FileIdentity(device: name.startDevice, inode: name.startInode)
+        let path =
+            expected == ownRoot && name.isAbsolute
+            ? [UInt8(ascii: "/")] : mounts.path(mountID: Int32(bitPattern: name.startMount), path: name.start)
+        guard let path, let start = Descriptor(path: path), FileIdentity(descriptor: start.raw) == expected else {
+            return nil
+        }
+        return start
     }
 
     /// By the process's own root and mounts, as long as it, or its parent, is there to lend them.

@@ -40,6 +40,8 @@ final class WatchedDataset {
     /// The slot's running counts when it was taken into use, at the last snapshot, and for losses at the last look.
     let changesAtStart: UInt64
     var changesCaptured: UInt64
+    /// Changes by paths that user space resolved: the slot does not count them.
+    var resolvedChanges: UInt64 = 0
     var lostSeen: UInt32
 
     var attempt: Attempt?
@@ -72,6 +74,17 @@ final class WatchedDataset {
     func counts(_ paths: [[UInt8]?]) -> Bool {
         settings.ignore.isEmpty || paths.isEmpty
             || paths.contains { path in path.map { !settings.ignore.ignores(path: $0) } ?? true }
+    }
+
+    /// Whether what is left of a path lies in this dataset or above its mount points.
+    func isNear(_ near: PathResolver.Near) -> Bool {
+        guard let mounted else { return false }
+        if mounted.device == near.device { return true }
+        guard let path = near.path else { return false }
+        let slash = UInt8(ascii: "/")
+        return mounted.mountPoints.contains { point in
+            point.starts(with: path) && (path == [slash] || point.count == path.count || point[path.count] == slash)
+        }
     }
 
     /// Takes a record of this dataset into the summary that it belongs to.

@@ -60,6 +60,7 @@ extension DemoRun {
         let inbox = inbox
         let executable = executable
         let directory = "\(pool.mountPoint)/\(next.dataset)"
+        isWorking = true
         Task { inbox.post(.workload(await WorkloadProcess.run(next, in: directory, executable: executable))) }
         try wait(for: "the end of the workload's step '\(next.rawValue)'") { notes != nil }
         log.add(notes ?? [], dataset: next.dataset)

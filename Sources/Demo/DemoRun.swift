@@ -28,6 +28,8 @@ public final class DemoRun {
     var snapshots: [SnapshotReport] = []
     var awaited: Awaited?
     var notes: [WorkloadNote]?
+    /// A step's process runs.
+    var isWorking = false
     /// Datasets whose state at the start is in a snapshot.
     var settled: Set<String> = []
     var step = 0
@@ -71,7 +73,7 @@ public final class DemoRun {
         let outcome: Result<DemoResult, DemoError>
         do throws(DemoError) { outcome = .success(try play(pool)) } catch { outcome = .failure(error) }
         isLeaving = true
-        endDaemon()
+        endOthers()
         let isClean = remove(pool)
         var result = try outcome.get()
         if !isClean { result.problems.append("not everything could be removed") }
@@ -168,9 +170,12 @@ extension DemoRun {
             case .failure(let error):
                 if failure == nil { failure = .daemon(error) }
             }
-        case .workload(.success(let notes)): self.notes = notes
-        case .workload(.failure(let error)):
-            if failure == nil { failure = error }
+        case .workload(let result):
+            isWorking = false
+            switch result {
+            case .success(let notes): self.notes = notes
+            case .failure(let error): if failure == nil { failure = error }
+            }
         }
     }
 
@@ -219,12 +224,12 @@ extension DemoRun {
         return summary
     }
 
-    /// On the way out, however it got there.
-    private func endDaemon() {
+    /// On the way out, however it got there: until neither the daemon nor a step's process is at the pool.
+    private func endOthers() {
         isDaemonDone = true
         stopDaemon?()
         let deadline = SystemClock.monotonic() + nanoseconds(Self.limit)
-        while isDaemonRunning, SystemClock.monotonic() < deadline {
+        while isDaemonRunning || isWorking, SystemClock.monotonic() < deadline {
             do { try turn(deadline) } catch { return }
         }
     }
