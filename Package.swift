@@ -64,7 +64,7 @@ let package = Package(
         tests("Policy", ["Policy"]),
         tests("Datasets", ["Datasets", "Policy"]),
         tests("Snapshots", ["Snapshots", "Datasets"]),
-        tests("Tracing", ["Tracing", "BPF"]),
+        tests("Tracing", ["Tracing", "Datasets", "CBPFObjects"]),
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
         tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy"]),
         .target(name: "CTestSupport", path: "Tests/Support"),

@@ -63,7 +63,7 @@ extension IntegrationTests {
         @Test("lost records cost detail, and no change")
         func lostRecords() async throws {
             let fixture = try Fixture.current()
-            let options = ["--ring-bytes", "4096", "--quiet", "100ms", "--min-interval", "50ms", "--max-delay", "10s"]
+            let options = ["--ring-bytes", "4096", "--quiet", "100ms", "--min-interval", "50ms", "--max-delay", "1s"]
             let names = ["a", "b", "c", Fixture.sentinel].map(fixture.name)
             try await KairosProcess.run(["run", "--json"] + options + names) { kairos in
                 try await kairos.ready()

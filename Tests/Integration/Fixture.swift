@@ -140,8 +140,9 @@ extension Trait where Self == KairosTrait {
 }
 
 extension [String] {
-    /// Short times: a test makes one change and waits for what comes of it.
-    static var prompt: [String] { ["--quiet", "100ms", "--min-interval", "50ms", "--max-delay", "10s"] }
+    /// Short times: a test makes one change and waits for what comes of it. Where paths of other processes can often not
+    /// be resolved, the look at what was there before is put off again and again, up to max-delay.
+    static var prompt: [String] { ["--quiet", "100ms", "--min-interval", "50ms", "--max-delay", "1s"] }
 }
 
 extension KairosProcess {

@@ -136,6 +136,8 @@ extension IntegrationTests {
                 // What lies on the directory meanwhile is the parent's.
                 try await expectSnapshot(of: "live", "other/below", in: fixture, kairos)
                 try call("unlinkat", .here, .text(fixture.path("live/other/below")), .flags(AT_REMOVEDIR))
+                // The path is resolved a little later, and by then must lead to where it led.
+                try await kairos.rest(in: fixture)
                 start = kairos.events.count
                 try await fixture.zfs("mount", name)
                 try await kairos.event("a look at it", from: start) { $0.event == "unchanged" && $0.dataset == name }

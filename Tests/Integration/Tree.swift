@@ -30,41 +30,55 @@ struct Tree: Hashable {
 
     static func read(_ directory: String) throws -> Tree {
         var tree = Tree()
-        try tree.add(directory, below: "", device: status(of: directory).st_dev)
+        let bytes = Array(directory.utf8)
+        try tree.add(bytes, below: [], device: status(of: bytes).st_dev)
         return tree
     }
 
-    private mutating func add(_ directory: String, below prefix: String, device: dev_t) throws {
+    private mutating func add(_ directory: [UInt8], below prefix: [UInt8], device: dev_t) throws {
+        let slash = UInt8(ascii: "/")
         for name in try names(in: directory) {
-            let path = directory + "/" + name
+            let path = directory + [slash] + name
             let status = try status(of: path)
+            // A name that is not UTF-8 is none of those that tests look for.
+            let key = String(decoding: prefix + name, as: UTF8.self)
             switch status.st_mode & S_IFMT {
             case S_IFDIR:
-                entries[prefix + name] = .directory
-                if status.st_dev == device { try add(path, below: prefix + name + "/", device: device) }
-            case S_IFREG: entries[prefix + name] = .file(try contents(of: path))
-            default: entries[prefix + name] = .other(status.st_mode)
+                entries[key] = .directory
+                if status.st_dev == device { try add(path, below: prefix + name + [slash], device: device) }
+            case S_IFREG: entries[key] = .file(try contents(of: String(decoding: path, as: UTF8.self)))
+            default: entries[key] = .other(status.st_mode)
             }
         }
     }
 }
 
-func status(of path: String) throws -> stat {
+func status(of path: String) throws -> stat { try status(of: Array(path.utf8)) }
+
+func status(of path: [UInt8]) throws -> stat {
     var status = stat()
-    guard lstat(path, &status) == 0 else { throw CallError(call: "lstat \(path)", errno: Errno(rawValue: errno)) }
+    let result = (path + [0]).withUnsafeBytes { bytes in
+        bytes.bindMemory(to: CChar.self).baseAddress.map { lstat($0, &status) }
+    }
+    guard result == 0 else {
+        throw CallError(call: "lstat \(String(decoding: path, as: UTF8.self))", errno: Errno(rawValue: errno))
+    }
     return status
 }
 
 /// The names in a directory, without `.` and `..`.
-func names(in directory: String) throws -> [String] {
-    guard let stream = opendir(directory) else {
-        throw CallError(call: "opendir \(directory)", errno: Errno(rawValue: errno))
+private func names(in directory: [UInt8]) throws -> [[UInt8]] {
+    let stream = (directory + [0]).withUnsafeBytes { bytes in
+        bytes.bindMemory(to: CChar.self).baseAddress.flatMap { opendir($0) }
+    }
+    guard let stream else {
+        throw CallError(call: "opendir \(String(decoding: directory, as: UTF8.self))", errno: Errno(rawValue: errno))
     }
     defer { closedir(stream) }
-    var names: [String] = []
+    var names: [[UInt8]] = []
     while let entry = readdir(stream) {
-        let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-        if name != ".", name != ".." { names.append(name) }
+        let name = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
+        if name != Array(".".utf8), name != Array("..".utf8) { names.append(name) }
     }
     return names
 }
