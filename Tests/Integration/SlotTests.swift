@@ -69,7 +69,12 @@ extension IntegrationTests {
             try change("a", in: fixture)
             #expect(!probes.read(0).isDirty)
             #expect(probes.read(1).isDirty)
-            probes.slots.remove(device)
+            // The slot that it led to before has no say any more.
+            probes.slots.remove(device, slot: 0)
+            probes.slots.advanceEpoch(1)
+            try change("a", in: fixture)
+            #expect(probes.read(1).isDirty)
+            probes.slots.remove(device, slot: 1)
             probes.slots.advanceEpoch(1)
             try change("a", in: fixture)
             #expect(!probes.read(0).isDirty)
@@ -92,14 +97,14 @@ extension IntegrationTests {
             #expect(probes.read(9).changes == 0)
             // Those before it leave holes, which must not end the search.
             for other in others.prefix(7) {
-                probes.slots.remove(other)
+                probes.slots.remove(other, slot: 9)
                 probes.slots.advanceEpoch(0)
                 try change("a", in: fixture)
                 #expect(probes.read(0).isDirty)
             }
             #expect(probes.add(others[7], slot: 9), "a hole is filled again")
             #expect(probes.add(device, slot: 0))
-            probes.slots.remove(device)
+            probes.slots.remove(device, slot: 0)
             probes.slots.advanceEpoch(0)
             try change("a", in: fixture)
             #expect(!probes.read(0).isDirty, "it had one place only")
