@@ -57,7 +57,10 @@ let package = Package(
         ),
         module(
             "Commands",
-            ["Daemon", "Demo", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage, argumentParser]
+            [
+                "Daemon", "Demo", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage,
+                argumentParser,
+            ]
         ),
         .executableTarget(name: "kairos", dependencies: ["Commands", argumentParser], swiftSettings: strict),
 

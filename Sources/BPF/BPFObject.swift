@@ -37,7 +37,8 @@ public struct BPFObject: ~Copyable {
     public func setConstant<Value: BitwiseCopyable>(_ variable: String, to value: Value) throws(BPFError) {
         guard let place = kairos_bpf_global(object, ".rodata", variable, MemoryLayout<Value>.size) else {
             throw BPFError(
-                operation: "set the constant", subject: "\(variable) of \(name)", errno: .noSuchFileOrDirectory, log: "")
+                operation: "set the constant", subject: "\(variable) of \(name)", errno: .noSuchFileOrDirectory, log: ""
+            )
         }
         place.storeBytes(of: value, as: Value.self)
     }
@@ -93,7 +94,8 @@ public struct BPFObject: ~Copyable {
 
     private func find(map: String) throws(BPFError) -> OpaquePointer {
         guard let handle = bpf_object__find_map_by_name(object, map) else {
-            throw BPFError(operation: "find the map", subject: "\(map) in \(name)", errno: .noSuchFileOrDirectory, log: "")
+            throw BPFError(
+                operation: "find the map", subject: "\(map) in \(name)", errno: .noSuchFileOrDirectory, log: "")
         }
         return handle
     }

@@ -16,7 +16,8 @@ public struct RingBuffer: ~Copyable {
             drain.deinitialize(count: 1)
             drain.deallocate()
             throw BPFError(
-                operation: "open the ring buffer", subject: name, errno: errno, log: String(cString: kairos_libbpf_log()))
+                operation: "open the ring buffer", subject: name, errno: errno,
+                log: String(cString: kairos_libbpf_log()))
         }
         self.ring = ring
         self.drain = drain

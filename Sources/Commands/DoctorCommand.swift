@@ -50,8 +50,11 @@ struct Finding: Encodable {
     var remedy: String?
 
     var text: String {
-        func padded(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(1, width - text.count)) }
-        return padded(status.rawValue, 9) + padded(subject, 12) + detail + (remedy.map { "\n" + padded("", 21) + "→ " + $0 } ?? "")
+        func padded(_ text: String, _ width: Int) -> String {
+            text + String(repeating: " ", count: max(1, width - text.count))
+        }
+        return padded(status.rawValue, 9) + padded(subject, 12) + detail
+            + (remedy.map { "\n" + padded("", 21) + "→ " + $0 } ?? "")
     }
 }
 
@@ -68,22 +71,30 @@ enum Doctor {
                 ? Finding(status: .ok, subject: "BTF", detail: KernelSupport.btfPath)
                 : Finding(
                     status: .problem, subject: "BTF", detail: "\(KernelSupport.btfPath) is not there",
-                    remedy: "boot a kernel with CONFIG_DEBUG_INFO_BTF=y (those of Debian 11 and Ubuntu 20.10 and later have it)"))
+                    remedy:
+                        "boot a kernel with CONFIG_DEBUG_INFO_BTF=y (those of Debian 11 and Ubuntu 20.10 and later have it)"
+                ))
         switch KernelSupport.lockdown {
-        case nil: findings.append(Finding(status: .ok, subject: "lockdown", detail: "not in this kernel, or securityfs is not mounted"))
+        case nil:
+            findings.append(
+                Finding(status: .ok, subject: "lockdown", detail: "not in this kernel, or securityfs is not mounted"))
         case "confidentiality":
-            findings.append(Finding(
-                status: .problem, subject: "lockdown", detail: "confidentiality: eBPF programs may not read the kernel's memory",
-                remedy: "boot without lockdown=confidentiality; lockdown=integrity is fine"))
+            findings.append(
+                Finding(
+                    status: .problem, subject: "lockdown",
+                    detail: "confidentiality: eBPF programs may not read the kernel's memory",
+                    remedy: "boot without lockdown=confidentiality; lockdown=integrity is fine"))
         case let mode?: findings.append(Finding(status: .ok, subject: "lockdown", detail: mode))
         }
         if KernelSupport.hasJIT == false {
-            findings.append(Finding(
-                status: .warning, subject: "JIT", detail: "eBPF programs are interpreted: several times slower",
-                remedy: "sysctl net.core.bpf_jit_enable=1"))
+            findings.append(
+                Finding(
+                    status: .warning, subject: "JIT", detail: "eBPF programs are interpreted: several times slower",
+                    remedy: "sysctl net.core.bpf_jit_enable=1"))
         }
-        findings.append(Finding(
-            status: .ok, subject: "tracefs", detail: "not needed: the probes are raw tracepoints, attached by BTF"))
+        findings.append(
+            Finding(
+                status: .ok, subject: "tracefs", detail: "not needed: the probes are raw tracepoints, attached by BTF"))
         return findings
     }
 
@@ -91,9 +102,11 @@ enum Doctor {
         // CAP_SYS_ADMIN covers the newer ones.
         let needed: [(bit: UInt64, name: String)] = [(38, "CAP_PERFMON"), (39, "CAP_BPF"), (24, "CAP_SYS_RESOURCE")]
         guard geteuid() == 0 else {
-            return [Finding(
-                status: .problem, subject: "permissions", detail: "running as user \(geteuid())",
-                remedy: "run it as root: sudo kairos doctor")]
+            return [
+                Finding(
+                    status: .problem, subject: "permissions", detail: "running as user \(geteuid())",
+                    remedy: "run it as root: sudo kairos doctor")
+            ]
         }
         guard let held = KernelSupport.capabilities, held & 1 << 21 == 0 else {
             return [Finding(status: .ok, subject: "permissions", detail: "root, with CAP_SYS_ADMIN")]
@@ -102,17 +115,21 @@ enum Doctor {
         guard !missing.isEmpty else {
             return [Finding(status: .ok, subject: "permissions", detail: "root, with CAP_BPF and CAP_PERFMON")]
         }
-        return [Finding(
-            status: .problem, subject: "permissions", detail: "root without \(missing.joined(separator: ", "))",
-            remedy: "in a container? run Kairos on the host, or give the container these capabilities")]
+        return [
+            Finding(
+                status: .problem, subject: "permissions", detail: "root without \(missing.joined(separator: ", "))",
+                remedy: "in a container? run Kairos on the host, or give the container these capabilities")
+        ]
     }
 
     private static func probes(verbose: Bool) -> [Finding] {
         let subject = "probes"
         do {
             let probes = try SyscallProbes(mode: .watch, ringBytes: 1 << 16)
-            var findings = [Finding(
-                status: .ok, subject: subject, detail: "syscalls: loads, attaches and fires; 'kairos run' takes it")]
+            var findings = [
+                Finding(
+                    status: .ok, subject: subject, detail: "syscalls: loads, attaches and fires; 'kairos run' takes it")
+            ]
             findings += probes.blindSpots.map {
                 Finding(status: .warning, subject: subject, detail: "syscalls does not see: \($0)")
             }
@@ -132,7 +149,9 @@ enum Doctor {
             return [Finding(status: .problem, subject: "zfs", detail: error.description, remedy: error.hint)]
         }
         let listing: Result<DatasetCatalog.Listing, ZFSError> = blocking {
-            do throws(ZFSError) { return .success(try await DatasetCatalog(command).list()) } catch { return .failure(error) }
+            do throws(ZFSError) { return .success(try await DatasetCatalog(command).list()) } catch {
+                return .failure(error)
+            }
         }
         switch listing {
         case .failure(let error):
@@ -151,11 +170,13 @@ enum Doctor {
 
     private static func flavour(_ command: ZFSCommand) -> Finding {
         if let version = KernelSupport.zfsModule {
-            return Finding(status: .ok, subject: "zfs", detail: "OpenZFS \(version) in the kernel, \(SafeText.line(command.zfs))")
+            return Finding(
+                status: .ok, subject: "zfs", detail: "OpenZFS \(version) in the kernel, \(SafeText.line(command.zfs))")
         }
         // "This system is currently running ZFS pool version 23."
         let pool = blocking { try? await command.runPool(["upgrade", "-v"]) }
-        let version = pool.map { String(decoding: $0, as: UTF8.self).split(whereSeparator: \.isNewline).first ?? "" } ?? ""
+        let version =
+            pool.map { String(decoding: $0, as: UTF8.self).split(whereSeparator: \.isNewline).first ?? "" } ?? ""
         let number = version.split(separator: " ").last.map { $0.filter(\.isNumber) } ?? ""
         return Finding(
             status: .ok, subject: "zfs",
@@ -165,18 +186,22 @@ enum Doctor {
 
     /// A pool that is suspended or read-only takes no snapshot.
     private static func pools(_ command: ZFSCommand) -> [Finding] {
-        guard let output = blocking({ try? await command.runPool(["list", "-H", "-o", "name,health"]) }) else { return [] }
+        guard let output = blocking({ try? await command.runPool(["list", "-H", "-o", "name,health"]) }) else {
+            return []
+        }
         return ZFSOutput.table(output, columns: 2).rows.compactMap { row in
             guard row.count == 2, row[1] != "ONLINE" else { return nil }
             let name = SafeText.line(row[0])
             switch row[1] {
             case "DEGRADED":
                 return Finding(
-                    status: .warning, subject: "pool", detail: "\(name) is DEGRADED: snapshots work, redundancy is lost",
+                    status: .warning, subject: "pool",
+                    detail: "\(name) is DEGRADED: snapshots work, redundancy is lost",
                     remedy: "zpool status \(name)")
             default:
                 return Finding(
-                    status: .problem, subject: "pool", detail: "\(name) is \(SafeText.line(row[1])): it takes no snapshot",
+                    status: .problem, subject: "pool",
+                    detail: "\(name) is \(SafeText.line(row[1])): it takes no snapshot",
                     remedy: "zpool status \(name); then zpool clear \(name)")
             }
         }
@@ -184,8 +209,11 @@ enum Doctor {
 
     private static func datasets(_ datasets: [DatasetInfo], _ mounts: MountTable) -> [Finding] {
         guard !datasets.isEmpty else {
-            return [Finding(
-                status: .warning, subject: "datasets", detail: "none: no pool is imported", remedy: "zpool import; zpool create")]
+            return [
+                Finding(
+                    status: .warning, subject: "datasets", detail: "none: no pool is imported",
+                    remedy: "zpool import; zpool create")
+            ]
         }
         let selection = Selection.byProperty(datasets)
         let enabled = Set(selection.watched.map(\.name))
@@ -194,12 +222,16 @@ enum Doctor {
             Finding(status: .problem, subject: "property", detail: $0.description)
         }
         for info in selection.watched {
-            findings += Configuration.problems(of: info).map { Finding(status: .warning, subject: "property", detail: $0) }
+            findings += Configuration.problems(of: info).map {
+                Finding(status: .warning, subject: "property", detail: $0)
+            }
         }
         if enabled.isEmpty {
-            findings.append(Finding(
-                status: .ok, subject: "enabled", detail: "no dataset has kairos:enabled=on: name datasets, 'kairos run tank/home', "
-                    + "or enable some, 'zfs set kairos:enabled=on tank/home'"))
+            findings.append(
+                Finding(
+                    status: .ok, subject: "enabled",
+                    detail: "no dataset has kairos:enabled=on: name datasets, 'kairos run tank/home', "
+                        + "or enable some, 'zfs set kairos:enabled=on tank/home'"))
         }
         return findings
     }
@@ -226,6 +258,7 @@ enum Doctor {
                 remedy: isEnabled ? "zfs mount \(name)" : nil)
         }
         return Finding(
-            status: .ok, subject: "dataset", detail: "\(name) on \(SafeText.line(point))\(mark): can be watched and snapshotted")
+            status: .ok, subject: "dataset",
+            detail: "\(name) on \(SafeText.line(point))\(mark): can be watched and snapshotted")
     }
 }

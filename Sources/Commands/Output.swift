@@ -76,7 +76,8 @@ enum Human {
 enum Privileges {
     static func requireRoot(_ command: String) throws {
         guard geteuid() == 0 else {
-            throw Output.failure("\(command) loads eBPF programs and takes snapshots, which takes root: run 'sudo \(command)'")
+            throw Output.failure(
+                "\(command) loads eBPF programs and takes snapshots, which takes root: run 'sudo \(command)'")
         }
     }
 }

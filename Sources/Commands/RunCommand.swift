@@ -47,7 +47,8 @@ struct RunCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Instead of --quiet after a file was closed, synced, renamed or deleted (as --quiet).", valueName: "duration"))
+            "Instead of --quiet after a file was closed, synced, renamed or deleted (as --quiet).",
+            valueName: "duration"))
     var commitQuiet: String?
 
     @Option(

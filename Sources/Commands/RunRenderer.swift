@@ -69,7 +69,8 @@ final class TextRunRenderer: RunRenderer {
 
     /// `21:05:00.123 tank/home@kairos-… quiet: 3 write, 1 create: a.txt, b (+2) by vim[1234]; window 2013 ms, zfs 9 ms`
     static func text(_ report: SnapshotReport) -> String {
-        var line = LocalTime.text(report.time) + " \(SafeText.line(report.dataset))@\(report.name) \(report.trigger.rawValue)"
+        var line =
+            LocalTime.text(report.time) + " \(SafeText.line(report.dataset))@\(report.name) \(report.trigger.rawValue)"
         line += report.isDryRun ? " (dry run)" : ""
         let kinds = ChangeKind.allCases.filter { report.changes.counts[$0] > 0 }
             .map { "\(report.changes.counts[$0]) \($0.rawValue)" }
@@ -85,7 +86,9 @@ final class TextRunRenderer: RunRenderer {
         if report.changes.lostRecords > 0 { line += "; \(Human.count(report.changes.lostRecords, "record")) lost" }
         if let window = report.window { line += "; window \(Human.milliseconds(window)) ms" }
         line += ", zfs \(Human.milliseconds(report.engineTime)) ms"
-        if report.failuresBefore > 0 { line += ", after \(Human.count(report.failuresBefore, "failed try", "failed tries"))" }
+        if report.failuresBefore > 0 {
+            line += ", after \(Human.count(report.failuresBefore, "failed try", "failed tries"))"
+        }
         return line
     }
 
@@ -94,7 +97,8 @@ final class TextRunRenderer: RunRenderer {
     }
 
     static func text(_ failure: DaemonEvent.FailureReport) -> String {
-        var line = "\(SafeText.line(failure.dataset)): \(failure.operation) failed: \(SafeText.line(failure.error, limit: 1000))"
+        var line =
+            "\(SafeText.line(failure.dataset)): \(failure.operation) failed: \(SafeText.line(failure.error, limit: 1000))"
         line += "; its changes are at risk"
         if let since = failure.atRiskSince { line += " since \(LocalTime.text(SystemClock.wall(at: since)))" }
         line += failure.retryAt == nil ? "" : "; trying again, with growing pauses, until it works"
@@ -113,7 +117,8 @@ final class TextRunRenderer: RunRenderer {
         parts.append("longest window \(summary.longestWindowMilliseconds) ms")
         var line = "stopped: " + parts.joined(separator: ", ")
         if !summary.leftAtRisk.isEmpty {
-            line += "; AT RISK, in no snapshot: "
+            line +=
+                "; AT RISK, in no snapshot: "
                 + summary.leftAtRisk.map { SafeText.line($0) }.joined(separator: ", ")
         }
         return line
@@ -219,15 +224,20 @@ final class JSONRunRenderer: RunRenderer {
     func render(_ event: DaemonEvent) {
         switch event {
         case .ready(let ready):
-            output.line(Output.json(Ready(
-                datasets: ready.datasets, probes: ready.probes, engine: ready.engine, blindSpots: ready.blindSpots)))
+            output.line(
+                Output.json(
+                    Ready(
+                        datasets: ready.datasets, probes: ready.probes, engine: ready.engine,
+                        blindSpots: ready.blindSpots)))
         case .change(let report): output.line(Output.json(Self.change(report)))
         case .snapshot(let report): output.line(Output.json(Self.snapshot(report)))
         case .unchanged(let dataset): output.line(Output.json(Unchanged(dataset: dataset)))
         case .failure(let failure):
-            output.line(Output.json(Failure(
-                dataset: failure.dataset, operation: failure.operation, error: failure.error,
-                retries: failure.retryAt != nil)))
+            output.line(
+                Output.json(
+                    Failure(
+                        dataset: failure.dataset, operation: failure.operation, error: failure.error,
+                        retries: failure.retryAt != nil)))
         case .notice(let text): output.line(Output.json(Message(event: "notice", text: text)))
         case .warning(let text): output.line(Output.json(Message(event: "warning", text: text)))
         case .stopped(let summary): output.line(Output.json(Stopped(summary: summary)))
@@ -253,7 +263,9 @@ final class JSONRunRenderer: RunRenderer {
             changes: Dictionary(uniqueKeysWithValues: counted.map { ($0.rawValue, report.changes.counts[$0]) }),
             calls: report.calls, paths: report.changes.paths.map { SafeText.line($0, limit: 4096) },
             morePaths: report.changes.morePaths,
-            processes: report.changes.actors.map { Process(pid: $0.pid, uid: $0.user, comm: SafeText.line($0.command)) },
+            processes: report.changes.actors.map {
+                Process(pid: $0.pid, uid: $0.user, comm: SafeText.line($0.command))
+            },
             recordsLost: report.changes.lostRecords, windowMs: report.window.map(Human.milliseconds),
             engineMs: Human.milliseconds(report.engineTime), dryRun: report.isDryRun,
             failuresBefore: report.failuresBefore)

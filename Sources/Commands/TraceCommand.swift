@@ -48,16 +48,19 @@ struct TraceCommand: ParsableCommand {
         let filter = TraceFilter(trees: try targets.map { try Self.tree($0, tracer.mounts) }.flatMap(\.self))
         var printer = TracePrinter(json: json, left: count ?? .max)
         if !json, !noHeader { printer.header() }
-        Output.message("tracing" + (targets.isEmpty ? "" : " " + targets.map { SafeText.line($0) }.joined(separator: ", ")))
+        Output.message(
+            "tracing" + (targets.isEmpty ? "" : " " + targets.map { SafeText.line($0) }.joined(separator: ", ")))
         do {
-            try tracer.run(batchEnd: { printer.flush() }, { record in
-                let line = TraceLine(record, tracer.mounts)
-                guard filter.shows(line) else {
-                    printer.filtered += 1
-                    return true
-                }
-                return printer.print(line)
-            })
+            try tracer.run(
+                batchEnd: { printer.flush() },
+                { record in
+                    let line = TraceLine(record, tracer.mounts)
+                    guard filter.shows(line) else {
+                        printer.filtered += 1
+                        return true
+                    }
+                    return printer.print(line)
+                })
         } catch { throw Output.failure(error.description) }
         printer.flush()
         let counters = tracer.counters
@@ -85,7 +88,8 @@ struct TraceFilter {
     var trees: [[UInt8]]
 
     func shows(_ line: TraceLine) -> Bool {
-        trees.isEmpty || trees.contains { tree in [line.path, line.newPath].contains { $0.map { below(tree, $0) } ?? false } }
+        trees.isEmpty
+            || trees.contains { tree in [line.path, line.newPath].contains { $0.map { below(tree, $0) } ?? false } }
     }
 
     private func below(_ tree: [UInt8], _ path: [UInt8]) -> Bool {
@@ -120,7 +124,8 @@ struct TraceLine {
     /// The name as it was given, from where it started; `.` and `..` are taken out by their text alone.
     private static func path(_ name: GivenName, _ mounts: MountTable) -> [UInt8] {
         let slash = UInt8(ascii: "/")
-        var full = mounts.path(mountID: Int32(bitPattern: name.startMount), path: name.start)
+        var full =
+            mounts.path(mountID: Int32(bitPattern: name.startMount), path: name.start)
             ?? mounts.path(device: name.startDevice, path: name.start) ?? name.start
         if full != [slash] { full.append(slash) }
         var components: [ArraySlice<UInt8>] = []
@@ -181,7 +186,9 @@ struct TracePrinter {
     private static func columns(
         _ time: String, _ pid: String, _ comm: String, _ op: String, _ bytes: String, _ fs: String
     ) -> String {
-        func left(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(1, width - text.count)) }
+        func left(_ text: String, _ width: Int) -> String {
+            text + String(repeating: " ", count: max(1, width - text.count))
+        }
         func right(_ text: String, _ width: Int) -> String {
             String(repeating: " ", count: max(0, width - text.count)) + text + " "
         }

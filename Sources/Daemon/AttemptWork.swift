@@ -47,7 +47,8 @@ enum AttemptWork {
                     case .failure(let error): failure(error)
                     }
                 return Daemon.AttemptResult(
-                    guid: job.guid, serial: job.serial, outcome: outcome, warnings: warnings[job.guid] ?? [], finished: finished)
+                    guid: job.guid, serial: job.serial, outcome: outcome, warnings: warnings[job.guid] ?? [],
+                    finished: finished)
             }
         } catch {
             let finished = SystemClock.monotonic()

@@ -24,7 +24,8 @@ extension Daemon {
             guard let dataset = watched[guid] else { continue }
             let attempt = start(dataset, action)
             let job = AttemptWork.Job(
-                guid: guid, serial: attempt.serial, dataset: dataset.info.name, mapped: attempt.mapped, mounted: dataset.mounted,
+                guid: guid, serial: attempt.serial, dataset: dataset.info.name, mapped: attempt.mapped,
+                mounted: dataset.mounted,
                 properties: properties(of: attempt))
             if attempt.isCheck {
                 summary.checks += 1
@@ -60,7 +61,8 @@ extension Daemon {
         }
         serial += 1
         let attempt = WatchedDataset.Attempt(
-            serial: serial, isCheck: isCheck, started: started, epoch: slot.epoch, trigger: trigger, first: first, last: last,
+            serial: serial, isCheck: isCheck, started: started, epoch: slot.epoch, trigger: trigger, first: first,
+            last: last,
             summary: dataset.summary, mapped: dataset.mapped,
             changes: slot.changes + dataset.resolvedChanges)
         dataset.epoch = probes.slots.advanceEpoch(dataset.slot)
@@ -110,9 +112,13 @@ extension Daemon {
         let mounts = mounts
         Task {
             let warnings = await AttemptWork.flush([job], mounts)
-            inbox.post(.attempts([AttemptResult(
-                guid: job.guid, serial: job.serial, outcome: await AttemptWork.verdict(check, on: job.dataset), warnings: warnings[job.guid] ?? [],
-                finished: SystemClock.monotonic())]))
+            inbox.post(
+                .attempts([
+                    AttemptResult(
+                        guid: job.guid, serial: job.serial, outcome: await AttemptWork.verdict(check, on: job.dataset),
+                        warnings: warnings[job.guid] ?? [],
+                        finished: SystemClock.monotonic())
+                ]))
         }
     }
 
@@ -131,7 +137,8 @@ extension Daemon {
         case .snapshot(let taken):
             let failures = dataset.policy.consecutiveFailures
             _ = dataset.policy.handle(
-                .succeeded(started: started, finished: Instant(nanoseconds: result.finished + Self.finishSlack)), now: now)
+                .succeeded(started: started, finished: Instant(nanoseconds: result.finished + Self.finishSlack)),
+                now: now)
             succeeded(dataset, attempt, taken, finished: result.finished, failures: failures)
             if !result.warnings.isEmpty {
                 // The snapshot may lack stores to mapped files: a check, with another flush, tells.
@@ -175,11 +182,15 @@ extension Daemon {
         let window = attempt.first.map { finished - min($0, finished) }
         summary.longestWindowMilliseconds = max(summary.longestWindowMilliseconds, (window ?? 0) / 1_000_000)
         for warning in taken.warnings where told.isNew(warning.description) { report(.warning(warning.description)) }
-        report(.snapshot(SnapshotReport(
-            dataset: dataset.info.name, name: taken.name.text, trigger: attempt.trigger, changes: attempt.summary,
-            calls: attempt.changes - min(dataset.changesCaptured, attempt.changes), time: SystemClock.wall(at: finished),
-            window: window.map { .nanoseconds(Int64(clamping: $0)) }, engineTime: taken.duration,
-            isDryRun: taken.dryRun, failuresBefore: failures)))
+        report(
+            .snapshot(
+                SnapshotReport(
+                    dataset: dataset.info.name, name: taken.name.text, trigger: attempt.trigger,
+                    changes: attempt.summary,
+                    calls: attempt.changes - min(dataset.changesCaptured, attempt.changes),
+                    time: SystemClock.wall(at: finished),
+                    window: window.map { .nanoseconds(Int64(clamping: $0)) }, engineTime: taken.duration,
+                    isDryRun: taken.dryRun, failuresBefore: failures)))
         dataset.changesCaptured = attempt.changes
     }
 
@@ -189,10 +200,12 @@ extension Daemon {
         if kind == .datasetMissing { list() }
         defer { dataset.isFailing = true }
         guard !dataset.isFailing || isStopping else { return }
-        report(.failure(DaemonEvent.FailureReport(
-            dataset: dataset.info.name, operation: operation, error: error,
-            retryAt: isStopping ? nil : dataset.policy.retryAt?.nanoseconds,
-            atRiskSince: dataset.policy.atRiskSince?.nanoseconds)))
+        report(
+            .failure(
+                DaemonEvent.FailureReport(
+                    dataset: dataset.info.name, operation: operation, error: error,
+                    retryAt: isStopping ? nil : dataset.policy.retryAt?.nanoseconds,
+                    atRiskSince: dataset.policy.atRiskSince?.nanoseconds)))
     }
 
     /// Says once of each attempt that it takes long: a suspended pool, say, answers no command.
@@ -205,9 +218,10 @@ extension Daemon {
                 next = min(next ?? limit, limit)
             } else {
                 dataset.isStuckReported = true
-                report(.warning(
-                    "\(dataset.info.name): the zfs command has not come back for 30 s; its changes are at risk until it "
-                        + "does; is the pool suspended? see 'zpool status \(dataset.info.pool)'"))
+                report(
+                    .warning(
+                        "\(dataset.info.name): the zfs command has not come back for 30 s; its changes are at risk until it "
+                            + "does; is the pool suspended? see 'zpool status \(dataset.info.pool)'"))
             }
         }
         return next

@@ -16,7 +16,9 @@ extension Daemon {
         }
         let selection = try Self.select(.named(current, recursive: recursive), datasets)
         for name in names {
-            if let info = datasets.first(where: { $0.name == name }), !datasets.contains(where: { $0.guid == namedGUIDs[name] }) {
+            if let info = datasets.first(where: { $0.name == name }),
+                !datasets.contains(where: { $0.guid == namedGUIDs[name] })
+            {
                 namedGUIDs[name] = info.guid
             }
         }
@@ -74,7 +76,8 @@ extension Daemon {
         guard now?.device != before?.device || isNew else { return }
         if let old = before?.device, old != now?.device { probes.slots.remove(old, slot: dataset.slot) }
         if let device = now?.device, !probes.slots.add(device, slot: dataset.slot) {
-            report(.warning("\(dataset.info.name): no room for its device \(device) in the table: changes are not seen"))
+            report(
+                .warning("\(dataset.info.name): no room for its device \(device) in the table: changes are not seen"))
         }
         // Mapped files from before are not known.
         dataset.mapped.isIncomplete = now != nil
@@ -179,8 +182,10 @@ extension Daemon {
 
     private func leave(_ dataset: WatchedDataset, _ reason: String) {
         let atRisk = dataset.policy.isAtRisk && reason != "is gone"
-        report(.notice("\(dataset.info.name) \(reason): not watched any more"
-            + (atRisk ? "; its last changes are in no snapshot" : "")))
+        report(
+            .notice(
+                "\(dataset.info.name) \(reason): not watched any more"
+                    + (atRisk ? "; its last changes are in no snapshot" : "")))
         unwatch(dataset)
     }
 
@@ -224,9 +229,11 @@ extension Daemon {
     }
 
     func tellReady() {
-        report(.ready(DaemonEvent.Ready(
-            datasets: watched.values.map(\.info.name).sorted(), probes: ProbeSet.syscalls.rawValue,
-            engine: configuration.dryRun ? "dry run" : "zfs command", blindSpots: probes.blindSpots)))
+        report(
+            .ready(
+                DaemonEvent.Ready(
+                    datasets: watched.values.map(\.info.name).sorted(), probes: ProbeSet.syscalls.rawValue,
+                    engine: configuration.dryRun ? "dry run" : "zfs command", blindSpots: probes.blindSpots)))
     }
 
     func tellStatus() {

@@ -57,7 +57,8 @@ extension Daemon {
             }
         case .change:
             guard let slot = record.slot, let guid = slotOwners[slot], let dataset = watched[guid] else { return }
-            let paths = record.name == nil
+            let paths =
+                record.name == nil
                 ? [record.path] : [record.name?.pathInSuperblock, record.newName.map(\.pathInSuperblock) ?? nil]
             let known = record.name == nil || record.newName != nil ? paths : [paths[0]]
             note(record, of: dataset, paths: known.map { $0.map { Array($0.dropFirst()) } }, epoch: record.epoch)
@@ -124,9 +125,12 @@ extension Daemon {
 
     private func note(_ record: Record, of dataset: WatchedDataset, paths: [[UInt8]?], epoch: UInt64) {
         dataset.note(record.operation, paths: paths, actor: record.actor, epoch: epoch)
-        guard configuration.tellsChanges, !record.operation.isDisjoint(with: .changes), dataset.counts(paths) else { return }
-        report(.change(
-            ChangeReport(dataset: dataset.info.name, paths: paths.compactMap(\.self), record: record)))
+        guard configuration.tellsChanges, !record.operation.isDisjoint(with: .changes), dataset.counts(paths) else {
+            return
+        }
+        report(
+            .change(
+                ChangeReport(dataset: dataset.info.name, paths: paths.compactMap(\.self), record: record)))
     }
 
     /// From the dataset's root, when the directory lies below one of its mount points.
@@ -166,7 +170,9 @@ extension Daemon {
     var remoteDeadline: UInt64? { remoteSuspicion == nil ? nil : lastRemoteCheck + Self.remoteInterval }
 
     func checkRemoteSuspicions(_ now: UInt64) {
-        guard let since = remoteSuspicion, now == stoppedAt || now >= lastRemoteCheck + Self.remoteInterval else { return }
+        guard let since = remoteSuspicion, now == stoppedAt || now >= lastRemoteCheck + Self.remoteInterval else {
+            return
+        }
         remoteSuspicion = nil
         lastRemoteCheck = now
         suspectAll(at: since)
@@ -192,8 +198,10 @@ extension Daemon {
         if resolving > 0, let since = resolvingSince, now >= since + Self.resolverLimit {
             resolvingSince = now
             suspectAll(at: now)
-            report(.warning(
-                "a path has been resolved for over 10 s: is a network file system dead? Every dataset is checked instead"))
+            report(
+                .warning(
+                    "a path has been resolved for over 10 s: is a network file system dead? Every dataset is checked instead"
+                ))
         }
     }
 

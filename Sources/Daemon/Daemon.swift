@@ -32,9 +32,12 @@ public enum StartError: Error, Sendable, CustomStringConvertible {
             "\(SafeText.line(name)) is not mounted here, so its changes cannot be seen: mount it with "
                 + "'zfs mount \(SafeText.line(name))' (its mountpoint must not be 'none')"
         case .nothingEnabled(let notes):
-            (["no dataset has kairos:enabled=on: name one ('kairos run tank/home'), "
-                + "or enable it for good ('zfs set kairos:enabled=on tank/home')"] + notes).joined(separator: "; ")
-        case .tooMany(let count): "\(count) datasets are more than the \(SlotTable.capacity) that can be watched at once"
+            ([
+                "no dataset has kairos:enabled=on: name one ('kairos run tank/home'), "
+                    + "or enable it for good ('zfs set kairos:enabled=on tank/home')"
+            ] + notes).joined(separator: "; ")
+        case .tooMany(let count):
+            "\(count) datasets are more than the \(SlotTable.capacity) that can be watched at once"
         case .system(let operation, let errno): "cannot \(operation): \(errno)"
         }
     }
@@ -228,7 +231,9 @@ public final class Daemon {
         }
         // Records that were taken along with an attempt may be of datasets that were looked at before.
         if begin(due) { deadline = now }
-        for other in [candidateRearm, relistAt, remoteDeadline, resolverDeadline(now), stuckDeadline(now), stopDeadline(now)] {
+        for other in [
+            candidateRearm, relistAt, remoteDeadline, resolverDeadline(now), stuckDeadline(now), stopDeadline(now),
+        ] {
             if let other { deadline = min(deadline ?? other, other) }
         }
         loop.setDeadline(deadline)

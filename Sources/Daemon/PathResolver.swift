@@ -197,7 +197,9 @@ struct FileIdentity: Hashable {
 
     init?(descriptor: CInt) {
         var status = stat()
-        guard fstat(descriptor, &status) == 0, let device = DeviceNumber(stDevice: UInt64(status.st_dev)) else { return nil }
+        guard fstat(descriptor, &status) == 0, let device = DeviceNumber(stDevice: UInt64(status.st_dev)) else {
+            return nil
+        }
         self.init(device: device, inode: UInt64(status.st_ino))
     }
 
@@ -215,7 +217,9 @@ struct Descriptor: ~Copyable {
     /// A directory by its path in this mount namespace.
     init?(path: [UInt8], magicLinks: Bool = false) {
         self.init(
-            raw: Self.open(AT_FDCWD, path, flags: kairos_open_path_directory, resolve: magicLinks ? 0 : kairos_resolve_no_magiclinks))
+            raw: Self.open(
+                AT_FDCWD, path, flags: kairos_open_path_directory,
+                resolve: magicLinks ? 0 : kairos_resolve_no_magiclinks))
     }
 
     /// A file by its path in this mount namespace; a symbolic link in the last component is not followed.

@@ -124,7 +124,9 @@ public enum SystemClock {
     /// What the wall clock showed at a monotonic time, by what both show now.
     public static func wall(at monotonic: UInt64) -> (seconds: Int64, nanoseconds: Int64) {
         let now = wall()
-        let total = now.seconds * 1_000_000_000 + now.nanoseconds - Int64(clamping: Self.monotonic()) + Int64(clamping: monotonic)
+        let total =
+            now.seconds * 1_000_000_000 + now.nanoseconds - Int64(clamping: Self.monotonic())
+            + Int64(clamping: monotonic)
         return (total / 1_000_000_000, total % 1_000_000_000)
     }
 }

@@ -82,10 +82,14 @@ public final class SyscallProbes {
             // 5.18 renamed writeback_dirty_page (203a31516616); without it stores to mappings show only at msync.
             let hasFolio = kernelHasTracepoint("writeback_dirty_folio")
             try object.setAutoload(program: "syscalls__dirty_folio", hasFolio)
-            if !hasFolio { blind.append("stores through mappings: this kernel has no writeback_dirty_folio tracepoint") }
+            if !hasFolio {
+                blind.append("stores through mappings: this kernel has no writeback_dirty_folio tracepoint")
+            }
             let hasExit = kernelHasTracepoint("sched_process_exit")
             try object.setAutoload(program: "syscalls__process_exit", hasExit)
-            if !hasExit { blind.append("zfs commands of others: changed properties are read at the next mount change or SIGHUP") }
+            if !hasExit {
+                blind.append("zfs commands of others: changed properties are read at the next mount change or SIGHUP")
+            }
             blindSpots = blind
             try object.load()
             control = ControlBlock(try object.mappedArray("control"))

@@ -23,7 +23,8 @@ import Testing
         var overrides = SettingsOverrides()
         overrides.quiet = .seconds(5)
         let (settings, problems) = DatasetSettings.read(
-            info([KairosProperty.quiet: "1s", KairosProperty.maxDelay: "1m", KairosProperty.ignore: "*.tmp"]), overrides)
+            info([KairosProperty.quiet: "1s", KairosProperty.maxDelay: "1m", KairosProperty.ignore: "*.tmp"]), overrides
+        )
         #expect(settings.policy.quiet == .seconds(5))
         #expect(settings.policy.maxDelay == .seconds(60))
         #expect(settings.ignore.ignores(path: Array("x.tmp".utf8)))
