@@ -73,7 +73,7 @@ struct PathResolver: ~Copyable {
 
     private func isHere(_ record: Record) -> Bool { UInt64(record.process.mountNamespace) == ownNamespace }
 
-    private func near(_ name: GivenName, _ split: SplitName, mounts: MountTable) -> Near {
+    private func near(_ name: GivenName, _ split: SplitName, mounts: MountTable) -> Near? {
         let gone = Near(device: name.startDevice, path: nil)
         guard let start = openStart(name, mounts: mounts) else { return gone }
         let slash = UInt8(ascii: "/")
@@ -88,7 +88,9 @@ struct PathResolver: ~Copyable {
                 if rest.isEmpty { return gone }
                 continue
             }
-            return Near(device: identity.device, path: found.path())
+            // /proc/self/fd/3 and its like mean something else to each process: here they tell nothing.
+            let isProcess = mounts.entries.contains { $0.device == identity.device && $0.fsType == "proc" }
+            return isProcess ? nil : Near(device: identity.device, path: found.path())
         }
     }
 

@@ -9,7 +9,7 @@ struct PathCase: Sendable, CustomTestStringConvertible {
     var name: String
     /// Where the change is.
     var dataset: String
-    /// What must be in the snapshot, by path from the dataset's root; nil: nothing may be there.
+    /// What must be in the snapshot, by path from the cases' directory; nil: nothing may be there.
     var expected: [String: Entry?]
     /// The word for the change. Nil where its path cannot be resolved after the fact: then ZFS itself is asked, and the
     /// snapshot tells no detail.
@@ -59,7 +59,7 @@ struct PathCase: Sendable, CustomTestStringConvertible {
         _ act: @escaping @Sendable (Paths) throws -> Void
     ) -> PathCase {
         PathCase(
-            name: name, dataset: dataset, expected: ["paths/" + made: .directory], kind: kind, isBound: isBound,
+            name: name, dataset: dataset, expected: [made: .directory], kind: kind, isBound: isBound,
             act: act)
     }
 
@@ -106,14 +106,14 @@ struct PathCase: Sendable, CustomTestStringConvertible {
         },
         PathCase(
             name: "a rename across directories", dataset: "a",
-            expected: ["paths/sub/moves": nil, "paths/sub/deep/moved": .file("content")], kind: "rename"
+            expected: ["sub/moves": nil, "sub/deep/moved": .file("content")], kind: "rename"
         ) { paths in
             try call("renameat2", .here, paths.path("a", "sub/moves"), .here, paths.path("a", "sub/deep/moved"), 0)
         },
         // Where it was cannot be told afterwards; the deletion before it can.
         PathCase(
             name: "a working directory that was deleted", dataset: "a",
-            expected: ["paths/goes": nil, "paths/after": .directory], kind: "rmdir"
+            expected: ["goes": nil, "after": .directory], kind: "rmdir"
         ) { paths in
             let place = Place(directory: paths.directory("a") + "/goes", removed: paths.directory("a") + "/goes")
             try call("mkdirat", .here, "../after", 0o755, from: place)
@@ -132,30 +132,30 @@ struct PathCase: Sendable, CustomTestStringConvertible {
         },
         PathCase(
             name: "truncate through a symbolic link to another dataset", dataset: "b",
-            expected: ["paths/file": .file("cont")], kind: "truncate"
+            expected: ["file": .file("cont")], kind: "truncate"
         ) { paths in
             try call("truncate", paths.path("a", "to-file"), 4)
         },
         PathCase(
             name: "truncate through a link in the working directory", dataset: "b",
-            expected: ["paths/file": .file("con")], kind: "truncate"
+            expected: ["file": .file("con")], kind: "truncate"
         ) { paths in
             try call("truncate", "to-file-relative", 3, from: Place(directory: paths.directory("a")))
         },
         PathCase(
             name: "chmod through a symbolic link to another dataset", dataset: "b",
-            expected: ["paths/file": .file("con")], kind: "attr"
+            expected: ["file": .file("con")], kind: "attr"
         ) { paths in
             try call("fchmodat", .here, paths.path("a", "to-file"), 0o600)
         },
         PathCase(
             name: "chown of a symbolic link itself", dataset: "a",
-            expected: ["paths/to-file": .other(S_IFLNK | 0o777)], kind: "attr"
+            expected: ["to-file": .other(S_IFLNK | 0o777)], kind: "attr"
         ) { paths in
             try call("fchownat", .here, paths.path("a", "to-file"), 7, 7, .flags(AT_SYMLINK_NOFOLLOW))
         },
         PathCase(
-            name: "unlink of a symbolic link itself", dataset: "a", expected: ["paths/dangling": nil], kind: "unlink"
+            name: "unlink of a symbolic link itself", dataset: "a", expected: ["dangling": nil], kind: "unlink"
         ) { paths in
             try call("unlinkat", .here, paths.path("a", "dangling"), 0)
         },

@@ -19,7 +19,7 @@ extension IntegrationTests {
                 try named.act(paths)
             }
             if let kind = named.kind { #expect(snapshot.changes?[kind] == 1, "\(snapshot)") }
-            let tree = try await SnapshotReader(fixture: fixture).tree(of: snapshot.fullName)
+            let tree = try await SnapshotReader(fixture: fixture).tree(of: snapshot.fullName, below: "paths")
             for (path, entry) in named.expected { #expect(tree[path] == entry, "\(path)") }
         }
     }
