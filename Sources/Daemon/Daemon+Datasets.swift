@@ -1,5 +1,7 @@
 import Datasets
+import Glibc
 import Policy
+import SystemPackage
 import Tracing
 
 extension Daemon {
@@ -85,11 +87,18 @@ extension Daemon {
         _ = dataset.policy.handle(.suspected(at: time), now: time)
     }
 
+    /// Asks without waiting whether mountinfo changed. It answers once, so that is acted on here.
+    func mountsMayHaveChanged() {
+        var descriptor = pollfd(fd: mountInfo.rawValue, events: Int16(POLLPRI), revents: 0)
+        if poll(&descriptor, 1, 0) > 0 { mountsChanged() }
+    }
+
     /// mountinfo changed. Reading it anew re-arms its POLLPRI.
     func mountsChanged() {
         do {
             let new = try MountTable.read(from: mountInfo)
             let changes = new.changes(from: mounts)
+            mountHistory.note(from: mounts, to: new, heard: SystemClock.monotonic())
             mounts = new
             guard !changes.isEmpty else { return }
             for dataset in watched.values { follow(dataset) }

@@ -96,10 +96,12 @@ extension Daemon {
         guard resolving > 0 else { return }
         resolving = max(0, resolving - resolved.count)
         resolvingSince = resolving == 0 ? nil : SystemClock.monotonic()
+        // A change of the mounts that led a path elsewhere may not have been told yet.
+        mountsMayHaveChanged()
         for item in resolved {
             let device: DeviceNumber
             let names: [PathResolver.FoundName?]
-            switch item.outcome {
+            switch outcomeByMounts(item) {
             case .found(let foundDevice, let foundNames):
                 (device, names) = (foundDevice, foundNames)
             case .unresolved(let reason, let near):
@@ -131,6 +133,23 @@ extension Daemon {
         report(
             .change(
                 ChangeReport(dataset: dataset.info.name, paths: paths.compactMap(\.self), record: record)))
+    }
+
+    /// What was found where mounts changed since the call may be something else than what was changed.
+    private func outcomeByMounts(_ item: ResolvedRecord) -> PathResolver.Outcome {
+        let time = item.record.time
+        switch item.outcome {
+        case .found(_, let names):
+            let changed = names.contains { name in
+                name.map { mountHistory.changed(since: time, at: $0.directory) } ?? false
+            }
+            return changed ? .unresolved("mounts changed meanwhile", near: nil) : item.outcome
+        case .unresolved(let reason, let near):
+            guard let path = near?.path, mountHistory.changed(since: time, at: path, orBelow: true) else {
+                return item.outcome
+            }
+            return .unresolved(reason, near: nil)
+        }
     }
 
     /// From the dataset's root, when the directory lies below one of its mount points.

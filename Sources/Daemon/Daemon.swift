@@ -85,6 +85,7 @@ public final class Daemon {
     let loop: EventLoop
     let mountInfo: FileDescriptor
     var mounts: MountTable
+    var mountHistory = MountHistory()
 
     /// By GUID, which stays when a dataset is renamed.
     var watched: [UInt64: WatchedDataset] = [:]

@@ -15,6 +15,8 @@ extension IntegrationTests {
                 try #require(support_bind(paths.directory("b"), paths.outside + "/bind") == 0)
             }
             defer { if named.isBound { _ = support_unmount(paths.outside + "/bind") } }
+            // The mount has to be heard of before the call: what was called before counts as unresolved.
+            if named.isBound { try await KairosTrait.current().rest(in: fixture) }
             let snapshot = try await KairosTrait.current().onlySnapshot(of: named.dataset, in: fixture) {
                 try named.act(paths)
             }
