@@ -24,6 +24,14 @@ struct DatasetPolicyPropertyTests {
         #expect(counts.missedInFlight > 100, "seed \(hex(seed)): \(counts)")
     }
 
+    /// This one was taken to settle at the end of time.
+    @Test("A life without a change keeps every promise")
+    func empty() {
+        let world = World.run(seed: 0x14c9_2e7d_5bf8_4a57)
+        #expect(world.violations.isEmpty, "\(world.violations)")
+        #expect(world.counts.snapshots == 0)
+    }
+
     @Test("A broken policy is caught", arguments: Mutation.allCases)
     func mutations(mutation: Mutation) {
         var random = SplitMix64(seed: 7)

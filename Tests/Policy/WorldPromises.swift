@@ -139,7 +139,8 @@ extension World {
         if !subject.policy.isClean || subject.policy.consecutiveFailures > 0 {
             violate(.lost, "not clean at the end: \(subject.policy)")
         }
-        let finished = log.last { $0.event != .tick && $0.event != .flush }?.now ?? now
+        // In a life without a change there is nothing to settle.
+        guard let finished = log.last(where: { $0.event != .tick && $0.event != .flush })?.now else { return }
         let limit = lastDisturbance + longestQuiet + longestInterval * 2 + engineLimit * 4
         if !profile.hasFailures, finished > limit {
             violate(.notQuietInTime, "settled \(finished - limit) late")
