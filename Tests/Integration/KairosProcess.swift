@@ -1,3 +1,4 @@
+import CTestSupport
 import Glibc
 import Subprocess
 import Synchronization
@@ -91,6 +92,7 @@ final class KairosProcess: Sendable {
             let result = try await Subprocess.run(
                 configuration, input: .none, output: .sequence, error: .sequence
             ) { execution in
+                if support_guard(execution.processIdentifier.value) != 0 { Issue.record("kairos is not guarded") }
                 self.state.withLock { state in
                     state.pid = execution.processIdentifier.value
                     state.send = { try execution.send(signal: $0) }

@@ -3,7 +3,10 @@
 #include "CTestSupport.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -152,6 +155,53 @@ long support_call_in(const struct support_place *place, long number, const long 
 void support_store(long address, uint8_t byte)
 {
 	*(volatile uint8_t *)address = byte;
+}
+
+#define GUARDED 4096
+
+static void guard(int told)
+{
+	static int guarded[GUARDED];
+	int n = 0, i;
+	pid_t pid;
+
+	/* Ctrl-C on the terminal is not for this one, and no pipe of the tests may be held open by it. */
+	setsid();
+	dup2(told, 0);
+	close_range(1, ~0U, 0);
+	while (read(0, &pid, sizeof(pid)) == sizeof(pid)) {
+		/* A descriptor, since a PID may be another process's by the time it is needed. */
+		if (n < GUARDED && (guarded[n] = (int)syscall(SYS_pidfd_open, pid, 0)) >= 0)
+			n++;
+	}
+	for (i = 0; i < n; i++)
+		syscall(SYS_pidfd_send_signal, guarded[i], SIGKILL, NULL, 0);
+	_exit(0);
+}
+
+static pthread_mutex_t guard_lock = PTHREAD_MUTEX_INITIALIZER;
+static int guard_tell = -1;
+
+int support_guard(pid_t pid)
+{
+	int ends[2], result = -1;
+	pid_t child;
+
+	pthread_mutex_lock(&guard_lock);
+	if (guard_tell < 0 && !pipe2(ends, O_CLOEXEC)) {
+		child = fork();
+		if (!child)
+			guard(ends[0]);
+		close(ends[0]);
+		if (child > 0)
+			guard_tell = ends[1];
+		else
+			close(ends[1]);
+	}
+	if (guard_tell >= 0)
+		result = write(guard_tell, &pid, sizeof(pid)) == sizeof(pid) ? 0 : -1;
+	pthread_mutex_unlock(&guard_lock);
+	return result;
 }
 
 int support_bind(const char *from, const char *to)

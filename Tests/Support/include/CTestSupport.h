@@ -35,6 +35,13 @@ long support_call_in(const struct support_place *place, long number, const long 
 /* One store of one byte. */
 void support_store(long address, uint8_t byte);
 
+/*
+ * A process that outlives this one by a moment: when this one has ended, however it did, it ends those that it was told
+ * of by SIGKILL. Without it a run of the tests that is killed would leave a Kairos running for good. Starts at the first
+ * call. Returns 0, or -1 with errno.
+ */
+int support_guard(pid_t pid);
+
 int support_bind(const char *from, const char *to);
 /* At once, even if it is in use. */
 int support_unmount(const char *target);
