@@ -62,6 +62,7 @@ enum kairos_record_flag {
 	KAIROS_F_WHOLE = 1 << 4,         /* the file itself was changed, not the directory that holds its name */
 	KAIROS_F_FOLLOW = 1 << 5,        /* with WHOLE: a symbolic link in the last component is followed */
 	KAIROS_F_DIRTIED = 1 << 6,       /* this change took its slot from clean to dirty */
+	KAIROS_F_OTHER_ROOT = 1 << 7,    /* the caller's root directory is not Kairos's: `..` and links mean other things */
 };
 
 /*
@@ -116,6 +117,10 @@ struct kairos_control {
 	__u64 faults;    /* strings that could not be read */
 	__u64 unmatched; /* descriptors that were gone when their call was looked at */
 	__u64 zfs_lost;  /* notes of zfs commands that found the ring full */
+	/* Calibration: Kairos's own root directory, and the ID of the mount by which it has it. */
+	__u64 root_inode;
+	__u32 root_device;
+	__u32 root_mount;
 };
 
 enum kairos_probe {
@@ -165,7 +170,7 @@ struct kairos_record {
 
 _Static_assert(sizeof(struct kairos_slot) == 64, "a slot is one cache line");
 _Static_assert(sizeof(struct kairos_devices) == 32768, "shared with user space");
-_Static_assert(sizeof(struct kairos_control) == 80, "shared with user space");
+_Static_assert(sizeof(struct kairos_control) == 96, "shared with user space");
 _Static_assert(sizeof(struct kairos_record) == 128, "shared with user space");
 
 #endif

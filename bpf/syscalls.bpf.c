@@ -93,6 +93,13 @@ static __always_inline struct file *file__of(int fd)
 #define FIELD(ptr, ...) (bpf_rdonly_cast ? ___arrow_direct(ptr, __VA_ARGS__) : BPF_CORE_READ(ptr, __VA_ARGS__))
 #define ___arrow_direct(ptr, ...) ___arrow(ptr, __VA_ARGS__)
 
+/* The task's root directory, as it is noted in the control block. */
+struct root {
+	u64 inode;
+	u32 device;
+	u32 mount;
+};
+
 /* True for the first of the records that user space has not been told of yet; it clears the flag when it looks. */
 static __always_inline bool wake__first(struct kairos_control *ctl)
 {
@@ -107,6 +114,30 @@ static __always_inline u32 mount__id(struct vfsmount *mnt)
 	struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 
 	return BPF_CORE_READ(m, mnt_id);
+}
+
+static __always_inline bool root__find(struct root *root)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct fs_struct *fs = task->fs;
+	struct inode *inode;
+
+	if (!fs)
+		return false;
+	inode = BPF_CORE_READ(fs, root.dentry, d_inode);
+	root->inode = BPF_CORE_READ(inode, i_ino);
+	root->device = BPF_CORE_READ(inode, i_sb, s_dev);
+	root->mount = mount__id(fs->root.mnt);
+	return true;
+}
+
+/* Whether the caller's paths are walked from another root directory than Kairos's, as in a chroot or a container. */
+static __always_inline bool root__differs(const struct kairos_control *ctl)
+{
+	struct root root = {};
+
+	return !root__find(&root) || root.inode != ctl->root_inode || root.device != ctl->root_device ||
+	       root.mount != ctl->root_mount;
 }
 
 static __always_inline u32 send_call(struct scratch *sc, u32 at, const struct call_args *args, bool wake)
@@ -427,6 +458,8 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 		sc->record.flags |= KAIROS_F_ABSOLUTE;
 	if (shape2 == SHAPE_ABSOLUTE)
 		sc->record.flags |= KAIROS_F_ABSOLUTE2;
+	if (root__differs(ctl))
+		sc->record.flags |= KAIROS_F_OTHER_ROOT;
 	if (known) {
 		bool dirtied = false;
 
@@ -504,7 +537,14 @@ static __noinline int calibrate(struct kairos_control *ctl, u32 call, long resul
 	if (!ctl)
 		return 0;
 	if (call == CALL_CLOSE && result == -EBADF && ctl->cookie && fd == ctl->cookie) {
+		struct root root = {};
+
 		ctl->self = bpf_get_current_pid_tgid() >> 32;
+		if (root__find(&root)) {
+			ctl->root_inode = root.inode;
+			ctl->root_device = root.device;
+			ctl->root_mount = root.mount;
+		}
 		__sync_fetch_and_or(&ctl->fired, probe);
 	}
 	return 0;

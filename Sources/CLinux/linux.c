@@ -19,6 +19,8 @@
 
 const uint64_t kairos_resolve_in_root = RESOLVE_IN_ROOT;
 const uint64_t kairos_resolve_no_magiclinks = RESOLVE_NO_MAGICLINKS;
+const uint64_t kairos_resolve_beneath = RESOLVE_BENEATH;
+const uint64_t kairos_resolve_no_symlinks = RESOLVE_NO_SYMLINKS;
 const uint64_t kairos_open_path_directory = O_PATH | O_CLOEXEC | O_DIRECTORY;
 const uint64_t kairos_open_path = O_PATH | O_CLOEXEC;
 

@@ -68,7 +68,13 @@ struct PathResolver: ~Copyable {
         let split = SplitName(name.text, isWhole: record.changesWhole, followsLast: record.followsLast)
         return .unresolved(
             "its directory is not there any more, or not reachable from here",
-            near: isHere(record) ? near(name, split, mounts: mounts) : nil)
+            near: meansTheSameHere(name, of: record) ? near(name, split, mounts: mounts) : nil)
+    }
+
+    /// An absolute name counts from the process's root, which the record tells. A relative one meets that root only by
+    /// `..` and absolute links, and then it must be ours.
+    private func meansTheSameHere(_ name: GivenName, of record: Record) -> Bool {
+        isHere(record) && (name.isAbsolute || !record.hasOtherRoot)
     }
 
     private func isHere(_ record: Record) -> Bool { UInt64(record.process.mountNamespace) == ownNamespace }
@@ -82,7 +88,7 @@ struct PathResolver: ~Copyable {
             // One component less each time; with none left it is the start.
             while rest.last == slash { rest.removeLast() }
             while let last = rest.last, last != slash { rest.removeLast() }
-            guard let found = Descriptor(below: start, SplitName(directory: rest), inRoot: name.isAbsolute),
+            guard let found = Descriptor(below: start, SplitName(directory: rest), name.isAbsolute ? .inRoot : .plain),
                 let identity = FileIdentity(descriptor: found.raw)
             else {
                 if rest.isEmpty { return gone }
@@ -97,14 +103,18 @@ struct PathResolver: ~Copyable {
     private mutating func open(
         _ name: GivenName, _ split: SplitName, of record: Record, mounts: MountTable
     ) -> Descriptor? {
-        isHere(record)
-            ? openHere(name, split, mounts: mounts) : openThere(name, split, process: record.process)
-    }
-
-    private func openHere(_ name: GivenName, _ split: SplitName, mounts: MountTable) -> Descriptor? {
-        guard let start = openStart(name, mounts: mounts) else { return nil }
-        // An absolute name counts from the process's root, which is where `start` is then.
-        return Descriptor(below: start, split, inRoot: name.isAbsolute)
+        if meansTheSameHere(name, of: record) {
+            guard let start = openStart(name, mounts: mounts) else { return nil }
+            // An absolute name counts from the process's root, which is where `start` is then.
+            return Descriptor(below: start, split, name.isAbsolute ? .inRoot : .plain)
+        }
+        // Where the way leads straight down, no root is met, whosever it is.
+        if isHere(record), !split.climbs, let start = openStart(name, mounts: mounts),
+            let found = Descriptor(below: start, split, .straight)
+        {
+            return found
+        }
+        return openThere(name, split, process: record.process)
     }
 
     /// The directory that the name starts from, if its path still leads to it.
@@ -131,15 +141,17 @@ struct PathResolver: ~Copyable {
             if witnesses.count > 1024 { witnesses.removeAll() }
             if name.isAbsolute {
                 guard FileIdentity(descriptor: root.raw) == expected else { continue }
-                return Descriptor(below: root, split, inRoot: true)
+                return Descriptor(below: root, split, .inRoot)
             }
             guard let table = try? MountTable.read(from: "/proc/\(pid)/mountinfo"),
                 let path = table.path(mountID: Int32(bitPattern: name.startMount), path: name.start),
-                let start = Descriptor(below: root, SplitName(directory: path), inRoot: true),
+                let start = Descriptor(below: root, SplitName(directory: path), .inRoot),
                 FileIdentity(descriptor: start.raw) == expected
             else { continue }
-            // Symbolic links that are absolute count from that root, so the whole path is resolved within it.
-            return Descriptor(below: root, SplitName(start: path, split), inRoot: true)
+            // Symbolic links that are absolute count from its root, so the whole path is resolved within that.
+            if pid == process.pid { return Descriptor(below: root, SplitName(start: path, split), .inRoot) }
+            // Another process of that namespace may have another root.
+            return split.climbs ? nil : Descriptor(below: start, split, .straight)
         }
         return nil
     }
@@ -154,6 +166,9 @@ struct SplitName {
     var isWhole: Bool
     /// A symbolic link in the last component is followed; always for directories.
     var followsLast: Bool
+
+    /// Whether one of its components is `..`.
+    var climbs: Bool { directory.split(separator: UInt8(ascii: "/")).contains { $0.elementsEqual("..".utf8) } }
 
     init(_ text: [UInt8], isWhole: Bool, followsLast: Bool) {
         let slash = UInt8(ascii: "/")
@@ -229,14 +244,32 @@ struct Descriptor: ~Copyable {
                 AT_FDCWD, path, flags: kairos_open_path | UInt64(O_NOFOLLOW), resolve: kairos_resolve_no_magiclinks))
     }
 
-    /// What `name` names below `start`: with `inRoot` as if `start` were the root directory.
-    init?(below start: borrowing Descriptor, _ name: SplitName, inRoot: Bool) {
+    /// How a path may lead away from where it starts.
+    enum Way {
+        /// As paths do.
+        case plain
+        /// As if the start were the root directory.
+        case inRoot
+        /// Not at all, and by no symbolic link.
+        case straight
+
+        fileprivate var flags: UInt64 {
+            switch self {
+            case .plain: kairos_resolve_no_magiclinks
+            case .inRoot: kairos_resolve_in_root
+            case .straight: kairos_resolve_beneath | kairos_resolve_no_symlinks
+            }
+        }
+    }
+
+    /// What `name` names below `start`.
+    init?(below start: borrowing Descriptor, _ name: SplitName, _ way: Way) {
         let path = name.directory.isEmpty ? [UInt8(ascii: ".")] : name.directory
         let flags = name.isWhole ? kairos_open_path : kairos_open_path_directory
         self.init(
             raw: Self.open(
                 start.raw, path, flags: name.followsLast ? flags : flags | UInt64(O_NOFOLLOW),
-                resolve: inRoot ? kairos_resolve_in_root : kairos_resolve_no_magiclinks))
+                resolve: way.flags))
     }
 
     init?(raw: CInt) {

@@ -109,6 +109,8 @@ public struct Record: Hashable, Sendable {
     public var changesWhole: Bool
     /// With `changesWhole`: a symbolic link in the last component is followed.
     public var followsLast: Bool
+    /// The process's root directory is not Kairos's: `..` and absolute symbolic links on its paths mean other things.
+    public var hasOtherRoot: Bool
     /// This change took its slot from clean to dirty.
     public var dirtied: Bool
 }
@@ -138,6 +140,7 @@ extension Record {
         hasFault = raw.flags & KAIROS_F_FAULT.rawValue != 0
         changesWhole = raw.flags & KAIROS_F_WHOLE.rawValue != 0
         followsLast = raw.flags & KAIROS_F_FOLLOW.rawValue != 0
+        hasOtherRoot = raw.flags & KAIROS_F_OTHER_ROOT.rawValue != 0
         dirtied = raw.flags & KAIROS_F_DIRTIED.rawValue != 0
 
         var at = fixed

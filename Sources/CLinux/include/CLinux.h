@@ -42,6 +42,8 @@ void kairos_wall_clock(int64_t *seconds, int64_t *nanoseconds);
 int kairos_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve);
 extern const uint64_t kairos_resolve_in_root;
 extern const uint64_t kairos_resolve_no_magiclinks;
+extern const uint64_t kairos_resolve_beneath;
+extern const uint64_t kairos_resolve_no_symlinks;
 /* O_PATH | O_CLOEXEC | O_NONBLOCK, with O_DIRECTORY. */
 extern const uint64_t kairos_open_path_directory;
 extern const uint64_t kairos_open_path;
