@@ -224,8 +224,12 @@ public final class Daemon {
         checkRemoteSuspicions(now)
         var due: [(UInt64, PolicyAction)] = []
         var deadline: UInt64? = more ? now : nil
+        // One call at a time for each pool: ZFS takes a transaction group for each, and what comes due meanwhile shares the
+        // next one. The end of a call brings us back here.
+        let busy = Set(watched.values.lazy.filter { $0.attempt != nil }.map(\.info.pool))
         for (guid, dataset) in watched {
             observe(dataset, now: now)
+            guard !busy.contains(dataset.info.pool) else { continue }
             let decision = dataset.policy.handle(.tick, now: Instant(nanoseconds: now))
             if let action = decision.action { due.append((guid, action)) }
             if let next = decision.deadline?.nanoseconds { deadline = min(deadline ?? next, next) }
