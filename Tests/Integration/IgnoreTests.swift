@@ -1,6 +1,9 @@
 import Glibc
 import Testing
 
+/// How often a test of them may be disturbed and done again.
+private let ignoreAttempts = 5
+
 extension IntegrationTests {
     @Suite(
         "Ignored paths",
@@ -8,63 +11,77 @@ extension IntegrationTests {
             "a", "b", "c", options: .prompt + ["--ignore", "*.tmp,.cache/"],
             prepare: { fixture in
                 for dataset in ["a", "b", "c"] {
-                    let directory = fixture.path(dataset) + "/ignore"
-                    try makeDirectory(directory + "/.cache")
-                    for file in ["old.tmp", ".cache/kept"] { try write("content", to: directory + "/" + file) }
+                    for attempt in 0..<ignoreAttempts {
+                        let directory = fixture.path(dataset) + "/ignore\(attempt)"
+                        try makeDirectory(directory + "/.cache")
+                        for file in ["old.tmp", ".cache/kept"] { try write("content", to: directory + "/" + file) }
+                    }
                 }
             })
     )
     struct IgnoreTests {
-        @Test("changes to them alone make no snapshot, another one does and is told alone")
-        func ignored() async throws {
+        /// When a path of some other process cannot be resolved, ZFS itself is asked, and ZFS knows of no ignored paths:
+        /// the snapshot that follows is right, and proves nothing of the rules. Then the test is done again, in the next
+        /// directory. A host where that happens each time is not one to test on.
+        private func undisturbed(
+            _ dataset: String, _ body: (KairosProcess, Fixture, String) async throws -> [KairosEvent]
+        ) async throws -> [KairosEvent] {
             let fixture = try Fixture.current()
             let kairos = try KairosTrait.current()
-            let directory = fixture.path("a") + "/ignore"
-            // When a path of some other process cannot be resolved, ZFS is asked, and ZFS knows of no ignored paths.
-            let isCheck = { (snapshot: KairosEvent) in snapshot.trigger == "check" && snapshot.changes == [:] }
-            let none = try await kairos.snapshots(of: [], in: fixture) {
-                let file = try OpenFile(directory + "/new.tmp", O_WRONLY | O_CREAT | O_EXCL)
-                try call("write", .descriptor(file.raw), .bytes(Array("text".utf8)), 4)
-                try call("truncate", .text(directory + "/old.tmp"), 3)
-                try call("renameat2", .here, .text(directory + "/old.tmp"), .here, .text(directory + "/now.tmp"), 0)
-                try call("mkdirat", .here, .text(directory + "/.cache/sub"), 0o755)
-                _ = try OpenFile(directory + "/.cache/sub/file", O_WRONLY | O_CREAT | O_EXCL)
-                try call("unlinkat", .here, .text(directory + "/.cache/kept"), 0)
+            for attempt in 0..<ignoreAttempts {
+                let directory = "\(fixture.path(dataset))/ignore\(attempt)"
+                let snapshots = try await body(kairos, fixture, directory)
+                if !snapshots.contains(where: { $0.trigger == "check" && $0.changes == [:] }) { return snapshots }
             }
-            #expect(none.allSatisfy(isCheck), "\(kairos.transcript)")
-            let start = kairos.claim().start
-            try call("mkdirat", .here, .text(directory + "/beside"), 0o755)
-            let snapshot = try await kairos.event("a snapshot with the change", from: start) {
-                $0.event == "snapshot" && $0.dataset == fixture.name("a") && !isCheck($0)
+            throw KairosError(description: "ZFS was asked in between each time\n\(kairos.transcript)")
+        }
+
+        private func isIgnoreDirectory(_ paths: [String]?, with name: String) -> Bool {
+            paths?.count == 1 && paths?.allSatisfy { $0.hasPrefix("ignore") && $0.hasSuffix(name) } ?? false
+        }
+
+        @Test("changes to them alone make no snapshot, another one does and is told alone")
+        func ignored() async throws {
+            let snapshots = try await undisturbed("a") { kairos, fixture, directory in
+                let none = try await kairos.snapshots(of: [], in: fixture) {
+                    let file = try OpenFile(directory + "/new.tmp", O_WRONLY | O_CREAT | O_EXCL)
+                    try call("write", .descriptor(file.raw), .bytes(Array("text".utf8)), 4)
+                    try call("truncate", .text(directory + "/old.tmp"), 3)
+                    try call("renameat2", .here, .text(directory + "/old.tmp"), .here, .text(directory + "/now.tmp"), 0)
+                    try call("mkdirat", .here, .text(directory + "/.cache/sub"), 0o755)
+                    _ = try OpenFile(directory + "/.cache/sub/file", O_WRONLY | O_CREAT | O_EXCL)
+                    try call("unlinkat", .here, .text(directory + "/.cache/kept"), 0)
+                }
+                return try await none
+                    + kairos.snapshots(of: ["a"], in: fixture) {
+                        try call("mkdirat", .here, .text(directory + "/beside"), 0o755)
+                    }
             }
-            #expect(snapshot.changes == ["mkdir": 1])
-            #expect(snapshot.paths == ["ignore/beside"])
-            try await kairos.rest(in: fixture)
+            #expect(snapshots.map(\.changes) == [["mkdir": 1]])
+            #expect(isIgnoreDirectory(snapshots.first?.paths, with: "/beside"), "\(snapshots)")
         }
 
         @Test("a rename out of them is a change")
         func renamedOut() async throws {
-            let fixture = try Fixture.current()
-            let directory = fixture.path("b") + "/ignore"
-            let kairos = try KairosTrait.current()
-            let snapshot = try await kairos.onlySnapshot(of: "b", in: fixture) {
-                let opened = try OpenFile(directory, O_RDONLY | O_DIRECTORY)
-                try call("renameat2", .descriptor(opened.raw), "old.tmp", .descriptor(opened.raw), "kept", 0)
+            let snapshots = try await undisturbed("b") { kairos, fixture, directory in
+                try await kairos.snapshots(of: ["b"], in: fixture) {
+                    let opened = try OpenFile(directory, O_RDONLY | O_DIRECTORY)
+                    try call("renameat2", .descriptor(opened.raw), "old.tmp", .descriptor(opened.raw), "kept", 0)
+                }
             }
-            #expect(snapshot.changes == ["rename": 1], "\(kairos.transcript)")
-            #expect(snapshot.paths == ["ignore/kept"])
+            #expect(snapshots.map(\.changes) == [["rename": 1]])
+            #expect(isIgnoreDirectory(snapshots.first?.paths, with: "/kept"), "\(snapshots)")
         }
 
         @Test("a rename out of them is a change, by paths that are resolved afterwards")
         func renamedOutByPath() async throws {
-            let fixture = try Fixture.current()
-            let directory = fixture.path("c") + "/ignore"
-            let kairos = try KairosTrait.current()
-            let snapshot = try await kairos.onlySnapshot(of: "c", in: fixture) {
-                try call("renameat2", .here, .text(directory + "/old.tmp"), .here, .text(directory + "/kept"), 0)
+            let snapshots = try await undisturbed("c") { kairos, fixture, directory in
+                try await kairos.snapshots(of: ["c"], in: fixture) {
+                    try call("renameat2", .here, .text(directory + "/old.tmp"), .here, .text(directory + "/kept"), 0)
+                }
             }
-            #expect(snapshot.changes == ["rename": 1], "\(kairos.transcript)")
-            #expect(snapshot.paths == ["ignore/kept"])
+            #expect(snapshots.map(\.changes) == [["rename": 1]])
+            #expect(isIgnoreDirectory(snapshots.first?.paths, with: "/kept"), "\(snapshots)")
         }
     }
 }
