@@ -44,26 +44,31 @@ let package = Package(
         // `make` compiles bpf/ into Sources/CBPFObjects/objects; #embed (C23) puts the bytes into the executable.
         .target(name: "CBPFObjects", cSettings: [.headerSearchPath("../../bpf")]),
 
+        module("Background", ["CLinux", systemPackage]),
         module("BPF", ["CLibbpf", systemPackage]),
         module("Policy", []),
-        module("Datasets", [subprocess, systemPackage]),
+        module("Datasets", ["Background", systemPackage]),
         module("Tracing", ["BPF", "CBPFObjects", "CLinux", "Datasets", systemPackage]),
         module("Snapshots", ["Datasets"]),
-        module("Daemon", ["BPF", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage]),
-        module("Scratch", ["Datasets", "CLinux", systemPackage]),
+        module("Daemon", ["Background", "BPF", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage]),
+        module("Scratch", ["Background", "Datasets", "CLinux", systemPackage]),
         module(
             "Demo",
-            ["Daemon", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", subprocess, systemPackage]
+            [
+                "Background", "Daemon", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", subprocess,
+                systemPackage,
+            ]
         ),
         module(
             "Commands",
             [
-                "Daemon", "Demo", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage,
-                argumentParser,
+                "Background", "Daemon", "Demo", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux",
+                systemPackage, argumentParser,
             ]
         ),
         .executableTarget(name: "kairos", dependencies: ["Commands", argumentParser], swiftSettings: strict),
 
+        tests("Background", ["Background", systemPackage]),
         tests("Policy", ["Policy"]),
         tests("Datasets", ["Datasets", "Policy"]),
         tests("Snapshots", ["Snapshots", "Datasets"]),

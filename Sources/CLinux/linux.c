@@ -186,6 +186,32 @@ int kairos_mount(const char *type, const char *target)
 	return mount(type, target, type, MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 }
 
+int kairos_pidfd_open(pid_t pid)
+{
+	return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+int kairos_pipe(int ends[2])
+{
+	return pipe2(ends, O_CLOEXEC);
+}
+
+void kairos_thread_name(pthread_t thread, const char *name)
+{
+	pthread_setname_np(thread, name);
+}
+
+int kairos_semaphore_wait(sem_t *semaphore, uint64_t deadline_ns)
+{
+	struct timespec deadline = {.tv_sec = deadline_ns / 1000000000, .tv_nsec = deadline_ns % 1000000000};
+	int result;
+
+	do
+		result = sem_clockwait(semaphore, CLOCK_MONOTONIC, &deadline);
+	while (result && errno == EINTR);
+	return result;
+}
+
 long kairos_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
 	return syscall(number, a, b, c, d, e, f);

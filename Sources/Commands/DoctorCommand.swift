@@ -1,3 +1,4 @@
+import Background
 import ArgumentParser
 import Daemon
 import Datasets

@@ -1,4 +1,4 @@
-import Dispatch
+import Background
 import Synchronization
 import SystemPackage
 
@@ -13,7 +13,7 @@ final class OutputQueue: Sendable {
     /// Lines that may wait.
     static let limit = 10_000
 
-    private let queue = DispatchQueue(label: "kairos.output")
+    private let queue = SerialQueue()
     private let state = Mutex(State())
 
     /// A line of data, for stdout.
@@ -26,10 +26,10 @@ final class OutputQueue: Sendable {
     func raw(_ text: String) { enqueue(text, to: .standardError) }
 
     /// Waits until everything is written, or until the time is over.
-    func finish(within limit: DispatchTimeInterval) {
-        let done = DispatchSemaphore(value: 0)
+    func finish(within limit: Duration) {
+        let done = Semaphore()
         queue.async { done.signal() }
-        _ = done.wait(timeout: .now() + limit)
+        _ = done.wait(for: limit)
     }
 
     private func enqueue(_ text: String, to file: FileDescriptor) {

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Daemon
 import Datasets
-import Dispatch
 import Glibc
 import Policy
 import Snapshots

@@ -1,5 +1,5 @@
+import Background
 import Datasets
-import Dispatch
 import Snapshots
 import Tracing
 
@@ -14,20 +14,18 @@ enum AttemptWork {
         var properties: [SnapshotProperty]
     }
 
-    /// Flushes on a thread that may block: the few that tasks run on must not.
+    /// Flushes on a thread that may block.
     static func flush(_ jobs: [Job], _ mounts: MountTable) async -> [UInt64: [String]] {
         guard jobs.contains(where: { !$0.mapped.isEmpty }) else { return [:] }
-        return await withCheckedContinuation { done in
-            DispatchQueue.global().async {
-                var warnings: [UInt64: [String]] = [:]
-                for job in jobs {
-                    guard let mounted = job.mounted,
-                        let warning = Flush.run(job.mapped, mount: mounted, mounts: mounts)
-                    else { continue }
-                    warnings[job.guid, default: []].append(warning)
-                }
-                done.resume(returning: warnings)
+        return await WorkerThreads.shared.value {
+            var warnings: [UInt64: [String]] = [:]
+            for job in jobs {
+                guard let mounted = job.mounted,
+                    let warning = Flush.run(job.mapped, mount: mounted, mounts: mounts)
+                else { continue }
+                warnings[job.guid, default: []].append(warning)
             }
+            return warnings
         }
     }
 

@@ -1,3 +1,4 @@
+import Background
 import Datasets
 import Policy
 import Snapshots
@@ -95,7 +96,7 @@ extension Daemon {
         let inbox = inbox
         let mounts = mounts
         let dryRun = configuration.dryRun
-        Task {
+        WorkerThreads.shared.task {
             let warnings = dryRun ? [:] : await AttemptWork.flush(jobs, mounts)
             inbox.post(.attempts(await AttemptWork.results(of: request, by: engine, for: jobs, warnings)))
         }
@@ -110,7 +111,7 @@ extension Daemon {
         let check = ChangeCheck(command, flavour: flavour(of: job.mounted))
         let inbox = inbox
         let mounts = mounts
-        Task {
+        WorkerThreads.shared.task {
             let warnings = await AttemptWork.flush([job], mounts)
             inbox.post(
                 .attempts([

@@ -1,3 +1,4 @@
+import Background
 import Datasets
 import Glibc
 import Policy
@@ -121,7 +122,7 @@ extension Daemon {
         lastListed = now
         let catalog = catalog
         let inbox = inbox
-        Task {
+        WorkerThreads.shared.task {
             do throws(ZFSError) {
                 inbox.post(.listed(.success(try await catalog.list())))
             } catch {

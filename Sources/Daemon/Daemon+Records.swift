@@ -1,13 +1,13 @@
 import BPF
+import Background
 import Datasets
-import Dispatch
 import Policy
 import Synchronization
 import Tracing
 
 /// Resolves paths on a thread that may block.
 final class ResolverQueue: Sendable {
-    private let queue = DispatchQueue(label: "kairos.resolver")
+    private let queue = SerialQueue()
     private let resolver = Mutex(PathResolver())
 
     func resolve(

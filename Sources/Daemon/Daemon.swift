@@ -1,11 +1,10 @@
 import BPF
+import Background
 import CLinux
 import Datasets
-import Dispatch
 import Glibc
 import Policy
 import Snapshots
-import Synchronization
 import SystemPackage
 import Tracing
 
@@ -343,26 +342,6 @@ public final class Daemon {
         case .stop: stop()
         }
     }
-}
-
-/// Runs asynchronous work from synchronous code and waits for it. Never from a task: it blocks the thread.
-public func blocking<Value: Sendable>(_ work: @escaping @Sendable () async -> Value) -> Value {
-    let done = DispatchSemaphore(value: 0)
-    let result = Mutex<Value?>(nil)
-    let box = Box(result: result)
-    Task {
-        let value = await work()
-        box.result.withLock { $0 = value }
-        done.signal()
-    }
-    done.wait()
-    guard let value = box.result.withLock({ $0 }) else { preconditionFailure("the task signalled without a value") }
-    return value
-}
-
-private final class Box<Value: Sendable>: Sendable {
-    let result: Mutex<Value?>
-    init(result: consuming Mutex<Value?>) { self.result = result }
 }
 
 /// Things that are said once, not each time that they are found.

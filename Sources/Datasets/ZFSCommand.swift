@@ -1,5 +1,4 @@
-import Subprocess
-import Synchronization
+import Background
 import SystemPackage
 
 /// Runs the `zfs` and `zpool` commands: found once, without a shell, in a clean environment.
@@ -89,9 +88,6 @@ public struct ZFSCommand: Sendable, Hashable {
 // MARK: - The child process
 
 extension ZFSCommand {
-    /// How long after SIGKILL a child is waited for. In the kernel's wait for a suspended pool no signal reaches it.
-    private static let killGrace = Duration.seconds(2)
-
     private static func execute(
         _ path: String, _ program: String, _ arguments: [String], _ limit: Duration?
     ) async throws(ZFSError) -> Output {
@@ -104,123 +100,24 @@ extension ZFSCommand {
         guard !arguments.contains(where: { $0.utf8.contains(0) }) else {
             throw failure(.invalidName, .notStarted, "an argument holds a NUL byte")
         }
-        switch await race(configuration(path, arguments), limit) {
-        case .ended(let output): return output
-        case .outOfTime(let died):
+        let child = ChildProcess(path, arguments, outputLimit: outputLimit, errorLimit: errorLimit)
+        switch await WorkerThreads.shared.value(of: { child.run(timeLimit: limit) }) {
+        case .exited(let output, let status): return Output(output, .status(status))
+        case .signalled(let output, let signal): return Output(output, .signal(signal))
+        case .timedOut(let died):
             let time = limit.map { "no answer within \($0)" } ?? "no answer"
             throw failure(.timedOut, died ? .signal(9) : .stillRunning, died ? time + ", killed" : time)
-        case .failed(let error as SubprocessError) where error.code == .outputLimitExceeded:
-            throw failure(.outputTooLarge, .signal(9), SafeText.line(error.description))
-        case .failed(let error as SubprocessError) where error.code == .executableNotFound:
+        case .tooMuchOutput:
+            throw failure(.outputTooLarge, .signal(9), "it wrote more than \(outputLimit) bytes")
+        case .notStarted(.noSuchFileOrDirectory):
             throw failure(.commandMissing, .notStarted, "\(SafeText.line(path)) is gone")
-        case .failed(let error): throw failure(.other, .notStarted, SafeText.line("\(error)"))
+        case .notStarted(let error): throw failure(.other, .notStarted, "\(error)")
         }
     }
+}
 
-    private static func configuration(_ path: String, _ arguments: [String]) -> Configuration {
-        var options = PlatformOptions()
-        // A group of its own: Ctrl-C on the terminal goes to the foreground group and must not end a snapshot half-way.
-        options.processGroupID = 0
-        options.teardownSequence = [.send(signal: .kill, toProcessGroup: true, allowedDurationToNextStep: .zero)]
-        return Configuration(
-            executable: .path(FilePath(path)),
-            arguments: Arguments(arguments),
-            environment: .custom(["LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"]),
-            workingDirectory: "/",
-            platformOptions: options
-        )
-    }
-
-    private enum Ending: Sendable {
-        case ended(Output)
-        case outOfTime(died: Bool)
-        case failed(any Error)
-    }
-
-    /// The child and its clock; whichever comes first answers.
-    ///
-    /// Both are unstructured tasks. Of a task group the child would inherit cancellation, and the group would wait for
-    /// a child that no signal can end.
-    private static func race(_ configuration: Configuration, _ limit: Duration?) async -> Ending {
-        let answer = Answer()
-        let child = Task {
-            let ending: Ending
-            do {
-                let result = try await Subprocess.run(
-                    configuration, input: .none, output: .bytes(limit: outputLimit), error: .bytes(limit: errorLimit)
-                )
-                ending = .ended(
-                    Output(
-                        stdout: result.standardOutput,
-                        stderr: String(decoding: result.standardError, as: UTF8.self),
-                        exit: exit(result.terminationStatus)
-                    )
-                )
-            } catch {
-                ending = .failed(error)
-            }
-            answer.give(ending)
-        }
-        let clock = limit.map { limit in
-            Task {
-                // Thrown when the child was faster: then there is nothing to do.
-                guard (try? await Task.sleep(for: limit)) != nil else { return }
-                answer.markLate()
-                child.cancel()
-                guard (try? await Task.sleep(for: killGrace)) != nil else { return }
-                answer.give(.outOfTime(died: false))
-            }
-        }
-        let ending = await answer.value()
-        clock?.cancel()
-        return ending
-    }
-
-    private static func exit(_ status: TerminationStatus) -> ZFSError.Exit {
-        switch status {
-        case .exited(let code): .status(Int32(truncatingIfNeeded: code))
-        case .signaled(let signal): .signal(Int32(truncatingIfNeeded: signal))
-        }
-    }
-
-    /// A value that is given once and awaited once, by a task whose cancellation does not end the wait.
-    private final class Answer: Sendable {
-        private struct State: Sendable {
-            var waiting: CheckedContinuation<Ending, Never>?
-            var given: Ending?
-            var late = false
-        }
-
-        private let state = Mutex(State())
-
-        /// From now on anything but success counts as the work of the time limit.
-        func markLate() { state.withLock { $0.late = true } }
-
-        func give(_ ending: Ending) {
-            let (waiting, settled) = state.withLock { state -> (CheckedContinuation<Ending, Never>?, Ending) in
-                guard state.given == nil else { return (nil, ending) }
-                var settled = ending
-                if state.late {
-                    switch ending {
-                    case .ended(let output) where output.exit == .status(0): break
-                    case .ended, .failed: settled = .outOfTime(died: true)
-                    case .outOfTime: break
-                    }
-                }
-                state.given = settled
-                return (state.waiting.take(), settled)
-            }
-            waiting?.resume(returning: settled)
-        }
-
-        func value() async -> Ending {
-            await withCheckedContinuation { continuation in
-                let given = state.withLock { state -> Ending? in
-                    if state.given == nil { state.waiting = continuation }
-                    return state.given
-                }
-                if let given { continuation.resume(returning: given) }
-            }
-        }
+extension ZFSCommand.Output {
+    fileprivate init(_ output: ChildProcess.Output, _ exit: ZFSError.Exit) {
+        self.init(stdout: output.stdout, stderr: String(decoding: output.stderr, as: UTF8.self), exit: exit)
     }
 }

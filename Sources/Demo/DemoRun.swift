@@ -1,3 +1,4 @@
+import Background
 import Daemon
 import Datasets
 import Glibc

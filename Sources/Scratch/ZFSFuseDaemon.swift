@@ -1,4 +1,4 @@
-import CLinux
+import Background
 import Datasets
 import Glibc
 import SystemPackage
@@ -6,8 +6,7 @@ import SystemPackage
 /// The zfs-fuse that scratch pools run on where the kernel has no ZFS and no zfs-fuse ran before: started by the first,
 /// used by all, stopped by the last. Every function but `pid` is to be called in one's `Turn`.
 ///
-/// Not by swift-subprocess: that ends its children with the scope that runs them, and this one has to outlive
-/// everything else until the last pool is gone.
+/// It has to outlive everything else until the last pool is gone.
 enum ZFSFuseDaemon {
     private static let paths = ["/usr/sbin/zfs-fuse", "/sbin/zfs-fuse", "/usr/local/sbin/zfs-fuse"]
     /// Holds the process ID of the daemon that a scratch pool started.
@@ -86,31 +85,14 @@ enum ZFSFuseDaemon {
     }
 
     private static func spawn(_ path: String, _ arguments: [String], log: String) throws -> pid_t {
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log, O_WRONLY | O_CREAT | O_APPEND, 0o600)
-        posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
-        // It may outlive us: it must neither hold open what our caller gave us nor keep a file system busy.
-        _ = kairos_spawn_clean(&actions)
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        // A session of its own: Ctrl-C on the terminal must not end it while its pool is in use.
-        posix_spawnattr_setflags(&attributes, Int16(kairos_spawn_setsid))
-
-        let words = [path] + arguments
-        var pointers: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
-        defer { pointers.forEach { free($0) } }
-        let variables = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
-        var environment: [UnsafeMutablePointer<CChar>?] = variables.map { strdup($0) } + [nil]
-        defer { environment.forEach { free($0) } }
-        var pid: pid_t = 0
-        let result = posix_spawn(&pid, path, &actions, &attributes, &pointers, &environment)
-        guard result == 0 else {
-            throw ScratchError(operation: "start \(path)", reason: String(cString: strerror(result)))
+        do {
+            // A session of its own: Ctrl-C on the terminal must not end it while its pool is in use.
+            return try ChildProcess.spawn(path, arguments, newSession: true) { actions in
+                posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+                posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
+            }
+        } catch {
+            throw ScratchError(operation: "start \(path)", reason: "\(error)")
         }
-        return pid
     }
 }

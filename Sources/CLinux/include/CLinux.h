@@ -3,8 +3,10 @@
 #ifndef KAIROS_CLINUX_H
 #define KAIROS_CLINUX_H
 
-#include <stdbool.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -63,6 +65,14 @@ int kairos_mount(const char *type, const char *target);
 
 /* A system call by number, for tests that must make exactly this one. */
 long kairos_syscall(long number, long a, long b, long c, long d, long e, long f);
+
+int kairos_pidfd_open(pid_t pid);
+/* A pipe that no child inherits: the reading end first. */
+int kairos_pipe(int ends[2]);
+
+void kairos_thread_name(pthread_t thread, const char *name);
+/* Waits until a CLOCK_MONOTONIC time in nanoseconds: -1 with ETIMEDOUT then. EINTR is retried. */
+int kairos_semaphore_wait(sem_t *semaphore, uint64_t deadline_ns);
 
 /* POSIX_SPAWN_SETSID, of glibc 2.26 and later. */
 extern const short kairos_spawn_setsid;
