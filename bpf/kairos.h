@@ -52,6 +52,8 @@ enum kairos_record_kind {
 	KAIROS_RECORD_CANDIDATE = 2,
 	/* A `zfs` or `zpool` command ended: properties may have changed. */
 	KAIROS_RECORD_ZFS_COMMAND = 3,
+	/* ZFS dirtied a dataset that was clean: no detail, just a word to wake by. */
+	KAIROS_RECORD_DIRTY = 4,
 };
 
 enum kairos_record_flag {
@@ -66,12 +68,15 @@ enum kairos_record_flag {
 };
 
 /*
- * The truth about one dataset: is it dirty? One cache line in an mmapped array, read by user space with plain loads.
+ * The truth about one dataset: is it dirty? Two cache lines in an mmapped array, read by user space with plain loads.
  *
- * `epoch` and `flags` belong to user space, the rest to the programs. A dataset is dirty iff `marked == epoch`. Programs
- * mark after the change is done, with the epoch that they read then, and `marked` only ever grows: a mark that arrives
- * late, for an epoch that is over, changes nothing, because its change was done before the snapshot that ended the epoch
- * began. See docs/design.md, "Why epochs".
+ * `epoch` and `flags` belong to user space, the rest to the programs. In the protocol of epochs a dataset is dirty iff
+ * `marked == epoch`. Programs mark after the change is done, with the epoch that they read then, and `marked` only ever
+ * grows: a mark that arrives late, for an epoch that is over, changes nothing, because its change was done before the
+ * snapshot that ended the epoch began. See docs/design.md, "Why epochs".
+ *
+ * With KAIROS_SLOT_TXG OpenZFS itself tells: a dataset is dirty iff `dirty_txg > captured_txg`. Only stores to mappings,
+ * which ZFS has not seen yet, mark then. See docs/design.md, "Transaction groups".
  */
 struct kairos_slot {
 	__u64 epoch;
@@ -80,14 +85,21 @@ struct kairos_slot {
 	__u64 last_ns;        /* of the newest change */
 	__u64 last_commit_ns; /* of the newest commit point */
 	__u64 changes;        /* changes seen, coalesced or not, ever */
-	__u64 dirty_txg;      /* probe set `zfs`: the newest dirty transaction group */
 	__u32 lost;           /* records of this slot that found the ring full */
 	__u32 flags;          /* enum kairos_slot_flag */
+	__u64 early_ns;       /* of the newest change that was marked before it was done */
+	/* Transaction groups. Each only grows. */
+	__u64 dirty_txg;      /* the newest that holds a change */
+	__u64 captured_txg;   /* of the newest snapshot; user space raises it where ZFS says that there is no change */
+	__u64 noise_txg;      /* the newest that holds something that is no change: an access time, a freed file */
+	__u64 dirtied_ns;     /* of the change that made `dirty_txg` pass `captured_txg` */
+	__u64 reserved[4];
 };
 
 enum kairos_slot_flag {
 	KAIROS_SLOT_WAKE_COMMIT = 1 << 0, /* follow closes and wake user space at commit points */
 	KAIROS_SLOT_WAKE_RECORD = 1 << 1, /* wake for each record: ignore rules need to see every path */
+	KAIROS_SLOT_TXG = 1 << 2,         /* transaction groups tell; set when the probe of them has been seen to fire */
 };
 
 /*
@@ -106,10 +118,15 @@ struct kairos_devices {
 struct kairos_control {
 	__u32 ready;     /* 0: only the calibration below is answered */
 	__s32 cookie;    /* calibration: a close(cookie) by user space, a descriptor that cannot be */
-	__u32 fired;     /* enum kairos_probe: the programs that answered */
 	__u32 self;      /* its own process, as the kernel numbers it in the first PID namespace */
 	__u32 pending;   /* 1: user space was woken for records that ask for it only once; it clears this */
 	__u32 commits;   /* 1: some slot has KAIROS_SLOT_WAKE_COMMIT, so closes are looked at */
+	__u32 root_device; /* calibration: Kairos's own root directory, and the ID of the mount by which it has it */
+	__u64 root_inode;
+	__u32 root_mount;
+	__u32 reserved;
+	__u64 fired;     /* a bit for each enum kairos_probe: the programs that answered */
+	__u64 file;      /* calibration: the inode number of an anonymous file that user space writes to */
 	__u64 sent;      /* records */
 	__u64 lost;      /* records that found the ring full; those of kind change */
 	__u64 candidates_lost; /* those of kind candidate: marks are lost with them */
@@ -117,16 +134,46 @@ struct kairos_control {
 	__u64 faults;    /* strings that could not be read */
 	__u64 unmatched; /* descriptors that were gone when their call was looked at */
 	__u64 zfs_lost;  /* notes of zfs commands that found the ring full */
-	/* Calibration: Kairos's own root directory, and the ID of the mount by which it has it. */
-	__u64 root_inode;
-	__u32 root_device;
-	__u32 root_mount;
 };
 
 enum kairos_probe {
-	KAIROS_PROBE_SYSCALLS = 1 << 0,
-	KAIROS_PROBE_FOLIO = 1 << 1,
-	KAIROS_PROBE_EXIT = 1 << 2,
+	KAIROS_PROBE_SYSCALLS,
+	KAIROS_PROBE_FOLIO,
+	KAIROS_PROBE_EXIT,
+	KAIROS_PROBE_IO_URING_COMPLETE,
+	/* Probe set `vfs`, by the kernel's functions. */
+	KAIROS_PROBE_WRITE,
+	KAIROS_PROBE_WRITEV,
+	KAIROS_PROBE_ITER_WRITE,
+	KAIROS_PROBE_IOCB_WRITE,
+	KAIROS_PROBE_KERNEL_WRITE,
+	KAIROS_PROBE_KERNEL_THREAD,
+	KAIROS_PROBE_SPLICE,
+	KAIROS_PROBE_IO_URING,
+	KAIROS_PROBE_AIO,
+	KAIROS_PROBE_COPY,
+	KAIROS_PROBE_CLONE,
+	KAIROS_PROBE_FALLOCATE,
+	KAIROS_PROBE_SETATTR,
+	KAIROS_PROBE_OPEN,
+	KAIROS_PROBE_CREATE,
+	KAIROS_PROBE_MKDIR,
+	KAIROS_PROBE_MKNOD,
+	KAIROS_PROBE_SYMLINK,
+	KAIROS_PROBE_LINK,
+	KAIROS_PROBE_UNLINK,
+	KAIROS_PROBE_RMDIR,
+	KAIROS_PROBE_RENAME,
+	KAIROS_PROBE_XATTR,
+	KAIROS_PROBE_ACL,
+	KAIROS_PROBE_FILEATTR,
+	KAIROS_PROBE_IOCTL,
+	KAIROS_PROBE_FPUT,
+	KAIROS_PROBE_FSYNC,
+	/* Probe set `zfs`. */
+	KAIROS_PROBE_ZFS_DIRTY,
+	KAIROS_PROBE_ZFS_SNAPSHOT,
+	KAIROS_PROBES
 };
 
 /*
@@ -134,7 +181,7 @@ enum kairos_probe {
  *   name    the string that the caller passed, ended by a NUL
  *   path    components of the file, or of the directory where `name` starts, the last one first, each ended by a NUL, up
  *           to the root of the superblock
- *   name2, path2  the same for the new name of a rename
+ *   name2, path2  the same for the new name of a rename; without a name2, where a rename led to
  */
 struct kairos_record {
 	__u32 kind;       /* enum kairos_record_kind */
@@ -156,21 +203,22 @@ struct kairos_record {
 	__u32 tid;
 	__u32 ppid;
 	__u32 uid;
-	__u32 syscall;    /* number, with KAIROS_COMPAT for a 32-bit call; KAIROS_NO_SYSCALL for none */
+	__u32 syscall;    /* number, with KAIROS_COMPAT for a 32-bit call; KAIROS_NO_SYSCALL where it is not known */
 	__u16 name_len;
 	__u16 path_len;
 	__u16 name2_len;
 	__u16 path2_len;
-	__u32 reserved;
+	__u32 probe;      /* enum kairos_probe */
 	char comm[KAIROS_COMM];
 };
 
 #define KAIROS_COMPAT 0x40000000U
 #define KAIROS_NO_SYSCALL 0xffffffffU
 
-_Static_assert(sizeof(struct kairos_slot) == 64, "a slot is one cache line");
+_Static_assert(sizeof(struct kairos_slot) == 128, "a slot is two cache lines");
 _Static_assert(sizeof(struct kairos_devices) == 32768, "shared with user space");
-_Static_assert(sizeof(struct kairos_control) == 96, "shared with user space");
+_Static_assert(sizeof(struct kairos_control) == 112, "shared with user space");
 _Static_assert(sizeof(struct kairos_record) == 128, "shared with user space");
+_Static_assert(KAIROS_PROBES <= 64, "a bit each in `fired`");
 
 #endif

@@ -101,6 +101,30 @@ struct file {
 	unsigned int f_flags;
 };
 
+struct kiocb {
+	struct file *ki_filp;
+	int ki_flags;
+};
+
+struct io_cqe {
+	s32 res;
+};
+
+struct io_kiocb {
+	struct file *file;
+	u8 opcode;
+	struct io_cqe cqe;
+};
+
+struct iattr {
+	unsigned int ia_valid;
+};
+
+struct renamedata {
+	struct dentry *old_dentry;
+	struct dentry *new_dentry;
+};
+
 struct address_space {
 	struct inode *host;
 };
@@ -140,6 +164,7 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct nsproxy *nsproxy;
 	int tgid;
+	unsigned int flags;
 	int exit_code;
 	char comm[16];
 };

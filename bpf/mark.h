@@ -72,18 +72,19 @@ struct {
 } seen SEC(".maps");
 
 /*
- * A record under construction. One for each program, and by CPU: the kernel never runs the same program twice at once on
- * one CPU (it counts a miss instead), but two programs may interleave where tracing programs can be preempted.
+ * A record under construction. Each CPU has a few: where tracing programs can be preempted, and in a system call that
+ * nests (a splice that writes), one may be at it when the next begins.
  */
 struct scratch {
 	u64 walk; /* the dentry that scratch__walk() starts at: a global function takes no kernel pointer */
+	u32 index;
+	u32 busy;
 	struct kairos_record record;
 	char data[KAIROS_DATA_MAX];
 	char slack[KAIROS_PATH_MAX]; /* lets the verifier see that the last string ends inside */
 };
 
-#define SCRATCHES 3
-enum { SCRATCH_SYSCALLS, SCRATCH_FOLIO, SCRATCH_EXIT };
+#define SCRATCHES 4
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -120,6 +121,33 @@ static __always_inline u32 device__slot(u32 dev)
 	return KAIROS_NO_SLOT;
 }
 
+/* `*place` becomes `value` if that is more. */
+static __always_inline void raise(u64 *place, u64 value)
+{
+	u64 old = READ_ONCE(*place);
+	int i;
+
+	/* Each failed exchange means that it grew; with fewer racing writers than rounds it ends in success. */
+	for (i = 0; i < 8 && old < value; i++) {
+		u64 found = __sync_val_compare_and_swap(place, old, value);
+
+		if (found == old)
+			return;
+		old = found;
+	}
+}
+
+/* A change of a dataset that something else tells the truth about: only its times and the count. Returns the epoch. */
+static __always_inline u64 slot__touch(struct kairos_slot *s, u64 now, bool commit)
+{
+	if (READ_ONCE(s->last_ns) < now)
+		WRITE_ONCE(s->last_ns, now);
+	if (commit)
+		WRITE_ONCE(s->last_commit_ns, now);
+	__sync_fetch_and_add(&s->changes, 1);
+	return READ_ONCE(s->epoch);
+}
+
 /*
  * Mark a slot for a change that is done. Returns the epoch marked; sets *dirtied when this mark made it dirty.
  *
@@ -143,12 +171,31 @@ static __always_inline u64 slot__mark(struct kairos_slot *s, u64 now, bool commi
 		}
 		marked = old;
 	}
-	if (READ_ONCE(s->last_ns) < now)
-		WRITE_ONCE(s->last_ns, now);
-	if (commit)
-		WRITE_ONCE(s->last_commit_ns, now);
-	__sync_fetch_and_add(&s->changes, 1);
+	slot__touch(s, now, commit);
 	return epoch;
+}
+
+/* As the slot's truth wants it. A store to a mapping is not in any transaction group yet: it always marks. */
+static __always_inline u64 slot__note(struct kairos_slot *s, u64 now, u32 op, bool *dirtied)
+{
+	bool commit = op & KAIROS_OPS_COMMIT;
+
+	/*
+	 * ZFS tells of an object once in each transaction group. Where an access time was the reason, a change of the same
+	 * object in the same group is not told any more.
+	 */
+	if (READ_ONCE(s->flags) & KAIROS_SLOT_TXG && op != KAIROS_OP_STORE &&
+	    READ_ONCE(s->noise_txg) <= READ_ONCE(s->captured_txg))
+		return slot__touch(s, now, commit);
+	return slot__mark(s, now, commit, dirtied);
+}
+
+/* Whether the slot is dirty, as far as the programs can tell. */
+static __always_inline bool slot__is_dirty(struct kairos_slot *s)
+{
+	if (READ_ONCE(s->marked) == READ_ONCE(s->epoch))
+		return true;
+	return READ_ONCE(s->flags) & KAIROS_SLOT_TXG && READ_ONCE(s->dirty_txg) > READ_ONCE(s->captured_txg);
 }
 
 /* True when this (inode, op) was not reported in this epoch yet. Two CPUs at once: a record twice, never none. */
@@ -253,18 +300,63 @@ __noinline u32 scratch__shape(u32 which, u32 at)
 	return SHAPE_SEVERAL;
 }
 
-/* A cleared record with what is known of the caller. */
-static __always_inline struct scratch *scratch__begin(u32 which, u32 kind, u32 op, u64 now)
+/* Claim a scratch of this CPU. NULL when all are busy. */
+static __always_inline struct scratch *scratch__claim(void)
 {
-	struct scratch *sc = bpf_map_lookup_elem(&scratches, &which);
+	u32 i;
+
+	for (i = 0; i < SCRATCHES; i++) {
+		u32 key = i;
+		struct scratch *sc = bpf_map_lookup_elem(&scratches, &key);
+
+		if (sc && !__sync_lock_test_and_set(&sc->busy, 1)) {
+			sc->index = i;
+			return sc;
+		}
+	}
+	return NULL;
+}
+
+static __always_inline void scratch__drop(struct scratch *sc)
+{
+	WRITE_ONCE(sc->busy, 0);
+}
+
+/* What a record that nobody gets costs. */
+static __always_inline void record__lost(struct kairos_control *ctl, u32 kind)
+{
+	switch (kind) {
+	case KAIROS_RECORD_CANDIDATE:
+		__sync_fetch_and_add(&ctl->candidates_lost, 1);
+		/* Had this one asked for the wake-up, nobody was woken: the next one has to ask again. */
+		WRITE_ONCE(ctl->pending, 0);
+		break;
+	case KAIROS_RECORD_ZFS_COMMAND:
+		__sync_fetch_and_add(&ctl->zfs_lost, 1);
+		break;
+	default:
+		__sync_fetch_and_add(&ctl->lost, 1);
+	}
+}
+
+/* A cleared record with what is known of the caller; to be sent or dropped. NULL: it counts as lost. */
+static __always_inline struct scratch *scratch__begin(u32 probe, u32 kind, u32 op, u64 now)
+{
+	struct scratch *sc = scratch__claim();
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (!sc)
+	if (!sc) {
+		struct kairos_control *ctl = control__get();
+
+		if (ctl)
+			record__lost(ctl, kind);
 		return NULL;
+	}
 	__builtin_memset(&sc->record, 0, sizeof(sc->record));
 	sc->record.kind = kind;
 	sc->record.op = op;
+	sc->record.probe = probe;
 	sc->record.time_ns = now;
 	sc->record.slot = KAIROS_NO_SLOT;
 	sc->record.syscall = KAIROS_NO_SYSCALL;
@@ -277,18 +369,16 @@ static __always_inline struct scratch *scratch__begin(u32 which, u32 kind, u32 o
 	return sc;
 }
 
-/* Submit. The one place that counts what was sent and what was lost. `tail` is the length of the data. */
+/* Submit, and let go. The one place that counts what was sent. `tail` is the length of the data. */
 static __always_inline bool scratch__send(struct scratch *sc, u32 tail, bool wake)
 {
 	struct kairos_control *ctl = control__get();
 	u64 flags = BPF_RB_NO_WAKEUP;
+	bool sent = false;
 	u64 size;
 
 	if (!ctl)
 		return false;
-	if (tail > KAIROS_DATA_MAX)
-		tail = KAIROS_DATA_MAX;
-	size = sizeof(struct kairos_record) + tail;
 	/* Nobody has to wake for detail; but a ring that fills is drained before it overflows. */
 	if (wake || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE) / 4)
 		flags = BPF_RB_FORCE_WAKEUP;
@@ -296,23 +386,31 @@ static __always_inline bool scratch__send(struct scratch *sc, u32 tail, bool wak
 		__sync_fetch_and_add(&ctl->truncated, 1);
 	if (sc->record.flags & KAIROS_F_FAULT)
 		__sync_fetch_and_add(&ctl->faults, 1);
+	size = sizeof(struct kairos_record) + tail;
+	/*
+	 * In assembly, so that what is compared is what is passed on: the compiler likes to compare a copy, and Linux 6.1's
+	 * verifier does not carry the bound over to the other one.
+	 */
+	asm volatile("if %0 <= %1 goto +1\n%0 = %1"
+		     : "+r"(size)
+		     : "i"(sizeof(struct kairos_record) + KAIROS_DATA_MAX));
 	if (!bpf_ringbuf_output(&ring, &sc->record, size, flags)) {
 		__sync_fetch_and_add(&ctl->sent, 1);
-		return true;
+		sent = true;
+	} else {
+		record__lost(ctl, sc->record.kind);
 	}
-	switch (sc->record.kind) {
-	case KAIROS_RECORD_CANDIDATE:
-		__sync_fetch_and_add(&ctl->candidates_lost, 1);
-		/* Had this one asked for the wake-up, nobody was woken: the next one has to ask again. */
-		WRITE_ONCE(ctl->pending, 0);
-		break;
-	case KAIROS_RECORD_ZFS_COMMAND:
-		__sync_fetch_and_add(&ctl->zfs_lost, 1);
-		break;
-	default:
-		__sync_fetch_and_add(&ctl->lost, 1);
-	}
-	return false;
+	scratch__drop(sc);
+	return sent;
+}
+
+/* True for the first of the records that user space has not been told of yet; it clears the flag when it looks. */
+static __always_inline bool wake__first(struct kairos_control *ctl)
+{
+	if (READ_ONCE(ctl->pending))
+		return false;
+	WRITE_ONCE(ctl->pending, 1);
+	return true;
 }
 
 #endif

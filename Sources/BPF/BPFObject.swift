@@ -85,6 +85,28 @@ public struct BPFObject: ~Copyable {
         try RingBuffer(mapDescriptor: bpf_map__fd(try find(map: map)), name: map)
     }
 
+    /// Sets an entry of a hash map.
+    public func update<Key: BitwiseCopyable, Value: BitwiseCopyable>(
+        map: String, key: Key, value: Value
+    ) throws(BPFError) {
+        let handle = try find(map: map)
+        let result = withUnsafeBytes(of: key) { key in
+            withUnsafeBytes(of: value) { value in
+                bpf_map__update_elem(
+                    handle, key.baseAddress, key.count, value.baseAddress, value.count, 0)
+            }
+        }
+        guard result == 0 else { throw Self.failure("update the map", map, Errno(rawValue: -result)) }
+    }
+
+    /// Takes an entry out of a hash map; none is fine.
+    public func remove<Key: BitwiseCopyable>(map: String, key: Key) throws(BPFError) {
+        let handle = try find(map: map)
+        let result = withUnsafeBytes(of: key) { bpf_map__delete_elem(handle, $0.baseAddress, $0.count, 0) }
+        let errno = Errno(rawValue: -result)
+        guard result == 0 || errno == .noSuchFileOrDirectory else { throw Self.failure("update the map", map, errno) }
+    }
+
     /// How often the kernel left a run of the program out, because one ran on that CPU already: each is a call unseen.
     /// 0 where the kernel does not count (before 5.12).
     public func recursionMisses(program: String) throws(BPFError) -> UInt64 {
@@ -113,9 +135,31 @@ public struct BPFObject: ~Copyable {
     }
 }
 
-/// Whether the kernel's BTF describes this raw tracepoint, that is: whether a `tp_btf` program can attach to it.
-public func kernelHasTracepoint(_ tracepoint: String) -> Bool {
-    guard let btf = btf__load_vmlinux_btf() else { return false }
-    defer { btf__free(btf) }
-    return btf__find_by_name_kind(btf, "btf_trace_" + tracepoint, UInt32(BTF_KIND_TYPEDEF)) > 0
+/// The kernel's own types, as `/sys/kernel/btf/vmlinux` describes them.
+public struct KernelTypes: ~Copyable {
+    private let btf: OpaquePointer
+
+    /// Nil when the kernel has no BTF.
+    public init?() {
+        guard let btf = btf__load_vmlinux_btf() else { return nil }
+        self.btf = btf
+    }
+
+    deinit { btf__free(btf) }
+
+    /// Whether a `tp_btf` program can attach to this raw tracepoint.
+    public func hasTracepoint(_ name: String) -> Bool {
+        btf__find_by_name_kind(btf, "btf_trace_" + name, UInt32(BTF_KIND_TYPEDEF)) > 0
+    }
+
+    /// Whether `fentry` and `fexit` programs can attach to this function: it was not inlined away.
+    public func hasFunction(_ name: String) -> Bool {
+        kairos_btf_has_function(btf, name) != 0
+    }
+
+    /// Which parameter of the function, from 0, is the `nth` pointer to this structure; nil when there is none.
+    public func parameter(of function: String, pointingTo structure: String, nth: Int = 0) -> Int? {
+        let place = kairos_btf_parameter(btf, function, structure, CInt(nth))
+        return place < 0 ? nil : Int(place)
+    }
 }

@@ -28,6 +28,9 @@ public struct MappedArray: ~Copyable, @unchecked Sendable {
     public func store64(_ value: UInt64, at offset: Int) { kairos_store64(place(offset, 8), value) }
     public func store32(_ value: UInt32, at offset: Int) { kairos_store32(place(offset, 4), value) }
 
+    /// The value becomes `value` if that is more.
+    public func raise64(_ value: UInt64, at offset: Int) { kairos_raise64(place(offset, 8), value) }
+
     private func place(_ offset: Int, _ size: Int) -> UnsafeMutableRawPointer {
         precondition(offset >= 0 && offset + size <= byteCount && offset % size == 0, "outside of the mapped array")
         return base + offset

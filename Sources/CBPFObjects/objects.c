@@ -2,12 +2,12 @@
 #include "CBPFObjects.h"
 
 /* libbpf reads ELF structures in place. */
-static const unsigned char syscalls_object[] __attribute__((aligned(8))) = {
-#embed "objects/syscalls.bpf.o"
+static const unsigned char programs[] __attribute__((aligned(8))) = {
+#embed "objects/kairos.bpf.o"
 };
 
-const void *kairos_object_syscalls(size_t *size)
+const void *kairos_object_programs(size_t *size)
 {
-	*size = sizeof(syscalls_object);
-	return syscalls_object;
+	*size = sizeof(programs);
+	return programs;
 }

@@ -85,6 +85,38 @@ void *kairos_bpf_global(struct bpf_object *object, const char *section, const ch
 	return NULL;
 }
 
+int kairos_btf_has_function(const struct btf *btf, const char *function)
+{
+	return btf__find_by_name_kind(btf, function, BTF_KIND_FUNC) > 0;
+}
+
+int kairos_btf_parameter(const struct btf *btf, const char *function, const char *type, int nth)
+{
+	int id = btf__find_by_name_kind(btf, function, BTF_KIND_FUNC);
+	const struct btf_type *prototype;
+	const struct btf_param *parameter;
+	int i;
+
+	if (id < 0)
+		return -ENOENT;
+	prototype = btf__type_by_id(btf, btf__type_by_id(btf, id)->type);
+	if (!prototype || !btf_is_func_proto(prototype))
+		return -ENOENT;
+	parameter = btf_params(prototype);
+	for (i = 0; i < btf_vlen(prototype); i++, parameter++) {
+		const struct btf_type *t = btf__type_by_id(btf, parameter->type);
+
+		if (!t || !btf_is_ptr(t))
+			continue;
+		t = btf__type_by_id(btf, t->type);
+		while (t && btf_is_mod(t))
+			t = btf__type_by_id(btf, t->type);
+		if (t && btf_is_struct(t) && !strcmp(btf__name_by_offset(btf, t->name_off), type) && !nth--)
+			return i;
+	}
+	return -ESRCH;
+}
+
 int64_t kairos_bpf_recursion_misses(int program_fd)
 {
 	struct bpf_prog_info info = {};

@@ -11,7 +11,9 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -184,6 +186,23 @@ int kairos_terminal_columns(int fd)
 int kairos_mount(const char *type, const char *target)
 {
 	return mount(type, target, type, MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+}
+
+int kairos_anonymous_file(const char *name)
+{
+	return memfd_create(name, MFD_CLOEXEC);
+}
+
+int kairos_fallocate(int fd, off_t length)
+{
+	return fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, length);
+}
+
+ssize_t kairos_sendfile(int to, int from, size_t count)
+{
+	off_t start = 0;
+
+	return sendfile(to, from, &start, count);
 }
 
 int kairos_pidfd_open(pid_t pid)

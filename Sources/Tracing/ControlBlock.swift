@@ -38,7 +38,14 @@ struct ControlBlock: ~Copyable, Sendable {
         nonmutating set { memory.store32(UInt32(bitPattern: newValue), at: offset(\.cookie)) }
     }
 
-    var fired: UInt32 { memory.load32(at: offset(\.fired)) }
+    /// Calibration: the inode number of the file that is written to.
+    var file: UInt64 {
+        get { memory.load64(at: offset(\.file)) }
+        nonmutating set { memory.store64(newValue, at: offset(\.file)) }
+    }
+
+    /// Whether the program has run.
+    func fired(_ probe: kairos_probe) -> Bool { memory.load64(at: offset(\.fired)) & 1 << UInt64(probe.rawValue) != 0 }
 
     var wakePending: Bool {
         get { memory.load32(at: offset(\.pending)) != 0 }

@@ -15,6 +15,9 @@ public enum KernelSupport {
     public static var hasBTF: Bool { access(btfPath, R_OK) == 0 }
     public static let btfPath = "/sys/kernel/btf/vmlinux"
 
+    /// The types of the zfs module, where it was built with them and is loaded.
+    public static let moduleBTFPath = "/sys/kernel/btf/zfs"
+
     /// `none`, `integrity` or `confidentiality`; nil where the kernel has no lockdown or securityfs is not mounted.
     /// Under `confidentiality` programs may not read the kernel's memory.
     public static var lockdown: String? {
@@ -29,7 +32,7 @@ public enum KernelSupport {
     /// The version of the zfs module that is loaded, nil without one.
     public static var zfsModule: String? { firstLine("/sys/module/zfs/version") }
 
-    public static var hasDirtyFolio: Bool { kernelHasTracepoint("writeback_dirty_folio") }
+    public static var hasDirtyFolio: Bool { KernelTypes()?.hasTracepoint("writeback_dirty_folio") ?? false }
 
     /// The effective capabilities of this process, the bits of <linux/capability.h>; nil when they cannot be read.
     public static var capabilities: UInt64? {

@@ -67,6 +67,8 @@ public struct Record: Hashable, Sendable {
         case candidate = 2
         /// A `zfs` or `zpool` command ended.
         case zfsCommand = 3
+        /// ZFS dirtied a dataset that was clean. No detail.
+        case dirty = 4
     }
 
     public struct Process: Hashable, Sendable {
@@ -98,6 +100,8 @@ public struct Record: Hashable, Sendable {
     public var generation: UInt32
     /// The path of the file from its superblock's root; nil for calls on names and where it is not known.
     public var path: [UInt8]?
+    /// Where a rename of a known file led to; `path` is then where it was.
+    public var newPath: [UInt8]?
     /// The name that the process gave, and for a rename the new name.
     public var name: GivenName?
     public var newName: GivenName?
@@ -155,6 +159,7 @@ extension Record {
         let walked2 = Self.path(leafFirst: take(raw.path2_len))
         if text.isEmpty {
             path = raw.path_len > 0 || raw.inode != 0 && raw.op != KAIROS_OP_CLOSE.rawValue ? walked : nil
+            newPath = raw.path2_len > 0 ? walked2 : nil
         } else {
             name = GivenName(
                 text: text.dropLast(), start: walked, startDevice: device, startInode: raw.inode,

@@ -14,10 +14,29 @@ public struct SlotReading: Hashable, Sendable {
     public var changes: UInt64
     /// Records lost since then.
     public var lost: UInt32
+    /// Of the newest change that was marked before it was done.
+    public var early: UInt64
+    /// What OpenZFS tells; nil where it does not.
+    public var groups: TransactionGroups?
+}
+
+/// How far a dataset has been dirtied and snapshotted, in OpenZFS's transaction groups.
+public struct TransactionGroups: Hashable, Sendable {
+    /// The newest group that holds a change.
+    public var dirty: UInt64
+    /// The group of the newest snapshot: it holds this one and all before.
+    public var captured: UInt64
+    /// The newest group that holds an access time or the like: no change, but ZFS counts it as written.
+    public var noise: UInt64
+    /// CLOCK_MONOTONIC nanoseconds of the change that made `dirty` pass `captured`.
+    public var dirtied: UInt64
+
+    /// Whether there is a change that no snapshot holds.
+    public var isDirty: Bool { dirty > captured }
 }
 
 /// The slots and the table of devices that leads to them, in memory shared with the programs.
-public struct SlotTable: ~Copyable, Sendable {
+public final class SlotTable: Sendable {
     public static let capacity = Int(KAIROS_SLOTS)
 
     private let slots: MappedArray
@@ -38,7 +57,28 @@ public struct SlotTable: ~Copyable, Sendable {
         return SlotReading(
             epoch: epoch, isDirty: marked == epoch, first: slots.load64(at: base + Field.first),
             last: slots.load64(at: base + Field.last), lastCommit: slots.load64(at: base + Field.lastCommit),
-            changes: slots.load64(at: base + Field.changes), lost: slots.load32(at: base + Field.lost))
+            changes: slots.load64(at: base + Field.changes), lost: slots.load32(at: base + Field.lost),
+            early: slots.load64(at: base + Field.early), groups: hasGroups(slot) ? groups(slot) : nil)
+    }
+
+    /// Whether transaction groups tell of its changes.
+    public func hasGroups(_ slot: Int) -> Bool {
+        slots.load32(at: Self.base(slot) + Field.flags) & KAIROS_SLOT_TXG.rawValue != 0
+    }
+
+    /// What OpenZFS told of the slot's dataset since it was taken into use; zeros where it does not tell.
+    public func groups(_ slot: Int) -> TransactionGroups {
+        let base = Self.base(slot)
+        // What is dirty is read first: a snapshot that comes in between makes it look captured, and it is.
+        let dirty = slots.load64(at: base + Field.dirty)
+        return TransactionGroups(
+            dirty: dirty, captured: slots.load64(at: base + Field.captured),
+            noise: slots.load64(at: base + Field.noise), dirtied: slots.load64(at: base + Field.dirtied))
+    }
+
+    /// ZFS says that everything up to this group is in a snapshot.
+    public func raiseCaptured(_ slot: Int, to group: UInt64) {
+        slots.raise64(group, at: Self.base(slot) + Field.captured)
     }
 
     /// Starts a new epoch: what is marked from here on is not in what is snapshotted or checked next. Returns it.
@@ -52,11 +92,15 @@ public struct SlotTable: ~Copyable, Sendable {
     /// Takes a slot into use, clean. Epochs only ever grow, so that late marks of an earlier use mean nothing.
     public func reset(_ slot: Int, wakesAtCommit: Bool, wakesAtRecords: Bool) {
         advanceEpoch(slot)
+        for field in [Field.dirty, Field.captured, Field.noise, Field.dirtied, Field.early] {
+            slots.store64(0, at: Self.base(slot) + field)
+        }
         setFlags(slot, wakesAtCommit: wakesAtCommit, wakesAtRecords: wakesAtRecords)
     }
 
-    public func setFlags(_ slot: Int, wakesAtCommit: Bool, wakesAtRecords: Bool) {
-        var flags: UInt32 = 0
+    /// - Parameter hasGroups: transaction groups tell of its changes, and marks only of what they cannot know.
+    public func setFlags(_ slot: Int, wakesAtCommit: Bool, wakesAtRecords: Bool, hasGroups: Bool = false) {
+        var flags: UInt32 = hasGroups ? KAIROS_SLOT_TXG.rawValue : 0
         if wakesAtCommit { flags |= KAIROS_SLOT_WAKE_COMMIT.rawValue }
         if wakesAtRecords { flags |= KAIROS_SLOT_WAKE_RECORD.rawValue }
         slots.store32(flags, at: Self.base(slot) + Field.flags)
@@ -108,6 +152,11 @@ public struct SlotTable: ~Copyable, Sendable {
         static let lastCommit = offset(\.last_commit_ns)
         static let changes = offset(\.changes)
         static let lost = offset(\.lost)
+        static let early = offset(\.early_ns)
+        static let dirty = offset(\.dirty_txg)
+        static let captured = offset(\.captured_txg)
+        static let noise = offset(\.noise_txg)
+        static let dirtied = offset(\.dirtied_ns)
         static let flags = offset(\.flags)
 
         private static func offset(_ field: PartialKeyPath<kairos_slot>) -> Int {

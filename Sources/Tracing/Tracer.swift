@@ -6,7 +6,7 @@ import SystemPackage
 /// Shows every change of every file system as it happens. It shares probes and decoding with a daemon, and none of its
 /// policy: what a slow reader misses is lost, and counted.
 public final class Tracer {
-    private let probes: SyscallProbes
+    private let probes: Probes
     private let loop: EventLoop
     private let inbox: Inbox<Void>
     private let mountInfo: FileDescriptor
@@ -15,7 +15,7 @@ public final class Tracer {
     private var isStopping = false
 
     /// - Parameter signals: those that end the trace.
-    public init(signals: [CInt], ringBytes: Int = 8 << 20) throws(StartError) {
+    public init(signals: [CInt], probes wanted: ProbeSet? = nil, ringBytes: Int = 8 << 20) throws(StartError) {
         do {
             inbox = try Inbox()
             loop = try EventLoop(signals: signals, inbox: inbox.wakeup)
@@ -24,7 +24,9 @@ public final class Tracer {
             throw .system("make the event loop", error as? Errno ?? .ioError)
         }
         do { mounts = try MountTable.read(from: mountInfo) } catch { throw .mounts(error) }
-        do { probes = try SyscallProbes(mode: .trace, ringBytes: ringBytes) } catch { throw .probes(error) }
+        do {
+            probes = try Probes.choose(wanted, mode: .trace, ringBytes: ringBytes).probes
+        } catch { throw .probes(error) }
         do {
             try loop.watch(probes.ring.descriptor, as: .ring)
             try loop.watch(mountInfo, as: .mounts, priority: true)

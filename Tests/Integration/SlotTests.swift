@@ -36,7 +36,7 @@ extension IntegrationTests {
         @Test("a change marks its slot, until the epoch moves on")
         func marks() throws {
             let fixture = try Fixture.current()
-            let probes = try SyscallProbes(mode: .watch)
+            let probes = try Probes(.syscalls, mode: .watch)
             let device = try device(of: "a", in: fixture)
             probes.slots.reset(5, wakesAtCommit: false, wakesAtRecords: false)
             #expect(probes.add(device, slot: 5))
@@ -61,7 +61,7 @@ extension IntegrationTests {
         @Test("a device that was removed, or moved to another slot, marks the old one no more")
         func moves() throws {
             let fixture = try Fixture.current()
-            let probes = try SyscallProbes(mode: .watch)
+            let probes = try Probes(.syscalls, mode: .watch)
             let device = try device(of: "a", in: fixture)
             for slot in 0..<2 { probes.slots.reset(slot, wakesAtCommit: false, wakesAtRecords: false) }
             #expect(probes.add(device, slot: 0))
@@ -84,7 +84,7 @@ extension IntegrationTests {
         @Test("devices that share a place: eight fit, and each is found when others go")
         func collisions() throws {
             let fixture = try Fixture.current()
-            let probes = try SyscallProbes(mode: .watch)
+            let probes = try Probes(.syscalls, mode: .watch)
             let device = try device(of: "a", in: fixture)
             let others = neighbours(of: device, 8)
             try #require(others.count == 8)
@@ -113,7 +113,7 @@ extension IntegrationTests {
 }
 
 /// `#expect` takes no calls on a table that cannot be copied.
-extension SyscallProbes {
+extension Probes {
     fileprivate func add(_ device: DeviceNumber, slot: Int) -> Bool { slots.add(device, slot: slot) }
     fileprivate func read(_ slot: Int) -> SlotReading { slots.read(slot) }
 }

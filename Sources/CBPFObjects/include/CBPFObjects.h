@@ -8,6 +8,6 @@
 #include <stddef.h>
 
 /* A BPF ELF object in the executable; it lives as long as the process. */
-const void *kairos_object_syscalls(size_t *size);
+const void *kairos_object_programs(size_t *size);
 
 #endif

@@ -21,6 +21,13 @@ void kairos_libbpf_log_clear(void);
  */
 void *kairos_bpf_global(struct bpf_object *object, const char *section, const char *name, size_t size);
 
+/*
+ * Which parameter of a kernel function, from 0, is the `nth` (from 0) pointer to `struct type`, by the kernel's BTF.
+ * -ENOENT: there is no such function; -ESRCH: it has no such parameter. `btf` is of btf__load_vmlinux_btf().
+ */
+int kairos_btf_has_function(const struct btf *btf, const char *function);
+int kairos_btf_parameter(const struct btf *btf, const char *function, const char *type, int nth);
+
 /* How often the kernel skipped a program because it ran on that CPU already; since Linux 5.12. -errno on failure. */
 int64_t kairos_bpf_recursion_misses(int program_fd);
 
@@ -44,6 +51,14 @@ static inline uint32_t kairos_load32(const void *p)
 static inline void kairos_store64(void *p, uint64_t v)
 {
 	__atomic_store_n((uint64_t *)p, v, __ATOMIC_SEQ_CST);
+}
+
+static inline void kairos_raise64(void *p, uint64_t v)
+{
+	uint64_t old = __atomic_load_n((uint64_t *)p, __ATOMIC_RELAXED);
+
+	while (old < v && !__atomic_compare_exchange_n((uint64_t *)p, &old, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		;
 }
 
 static inline void kairos_store32(void *p, uint32_t v)

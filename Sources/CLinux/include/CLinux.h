@@ -67,6 +67,12 @@ int kairos_mount(const char *type, const char *target);
 long kairos_syscall(long number, long a, long b, long c, long d, long e, long f);
 
 int kairos_pidfd_open(pid_t pid);
+/* memfd_create(2), closed on exec. */
+int kairos_anonymous_file(const char *name);
+/* fallocate(2) of the first bytes, keeping the size. */
+int kairos_fallocate(int fd, off_t length);
+/* sendfile(2) from the start of `from`. */
+ssize_t kairos_sendfile(int to, int from, size_t count);
 /* A pipe that no child inherits: the reading end first. */
 int kairos_pipe(int ends[2]);
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Probe set `syscalls`: one raw tracepoint, sys_exit, which sees every system call with its arguments and its result.
  * A failed call is no change and costs two loads. Why not one tracepoint a call: docs/design.md, "One program for all
@@ -9,31 +9,22 @@
  *   "name"          one component below a directory that the kernel has open: exact, by that directory's superblock
  *   "a/b", "/a/b"   may cross mounts and symbolic links: user space resolves it (a candidate)
  */
+#ifndef KAIROS_SYSCALLS_H
+#define KAIROS_SYSCALLS_H
+
 #include "calls.h"
-#include "kairos.h"
-#include "kernel.h"
-#include "mark.h"
+#include "change.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-#define FMODE_CREATED 0x100000 /* include/linux/fs.h; since 4.19 (be12af3ef5e6, "new primitive: ->f_mode & FMODE_CREATED") */
 #define O_CREAT 0100
 #define O_TRUNC 01000
 #define O_PATH 010000000
-#define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define AT_REMOVEDIR 0x200
 #define AT_FDCWD -100
 #define AT_SYMLINK_NOFOLLOW 0x100
-#define FICLONE 0x40049409 /* include/uapi/linux/fs.h, as the next three */
-#define FICLONERANGE 0x4020940d
-#define FS_IOC_SETFLAGS 0x40086602
-#define FS_IOC_FSSETXATTR 0x401c5820
 #define MAP_SHARED_MASK 0x01 /* MAP_SHARED and MAP_SHARED_VALIDATE */
 #define MAP_ANONYMOUS 0x20
 #define PROT_WRITE 0x2
 #define EBADF 9
-#define S_IFMT 0170000
-#define S_IFREG 0100000
 #define TS_COMPAT 0x0002     /* arch/x86/include/asm/thread_info.h */
 #define TIF_32BIT (1UL << 22) /* arch/arm64/include/asm/thread_info.h */
 
@@ -45,76 +36,12 @@ struct call_args {
 	struct kairos_control *control;
 };
 
-/* Typed, read-only access to a kernel object by a plain pointer; since 6.2 (a35b9af4ec2c). Without it: probe reads. */
-extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
-
-/* The descriptor of a written file, so that its close can be told: the file is gone when close() returns. */
-struct written_key {
-	u32 pid;
-	s32 fd;
-};
-
-struct written {
-	u64 inode;
-	u32 device;
-	u32 generation;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct written_key);
-	__type(value, struct written);
-} written SEC(".maps");
-
-static __always_inline struct file *file__of(int fd)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct files_struct *files = task->files;
-	struct fdtable *fdt;
-	struct file *file = NULL;
-	struct file **array;
-
-	if (!files)
-		return NULL;
-	fdt = files->fdt;
-	if (!fdt || (u32)fd >= fdt->max_fds)
-		return NULL;
-	array = fdt->fd;
-	bpf_probe_read_kernel(&file, sizeof(file), array + (u32)fd);
-	if (!file)
-		return NULL;
-	if (bpf_rdonly_cast)
-		return bpf_rdonly_cast(file, bpf_core_type_id_kernel(struct file));
-	return file;
-}
-
-/* Loads of a field through a pointer that file__of() gave. */
-#define FIELD(ptr, ...) (bpf_rdonly_cast ? ___arrow_direct(ptr, __VA_ARGS__) : BPF_CORE_READ(ptr, __VA_ARGS__))
-#define ___arrow_direct(ptr, ...) ___arrow(ptr, __VA_ARGS__)
-
 /* The task's root directory, as it is noted in the control block. */
 struct root {
 	u64 inode;
 	u32 device;
 	u32 mount;
 };
-
-/* True for the first of the records that user space has not been told of yet; it clears the flag when it looks. */
-static __always_inline bool wake__first(struct kairos_control *ctl)
-{
-	if (READ_ONCE(ctl->pending))
-		return false;
-	WRITE_ONCE(ctl->pending, 1);
-	return true;
-}
-
-static __always_inline u32 mount__id(struct vfsmount *mnt)
-{
-	struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-
-	return BPF_CORE_READ(m, mnt_id);
-}
 
 static __always_inline bool root__find(struct root *root)
 {
@@ -147,93 +74,31 @@ static __always_inline u32 send_call(struct scratch *sc, u32 at, const struct ca
 	return scratch__send(sc, at, wake);
 }
 
-/* One change on an open file: mark, then tell, once per inode, op and epoch. */
+/* One change on an open file. */
 static __always_inline int change__file(struct file *file, int fd, u32 op, const struct call_args *args)
 {
 	struct inode *inode = FIELD(file, f_inode);
-	struct seen_key key = {};
 	u32 dev = FIELD(inode, i_sb, s_dev);
-	u32 slot = device__slot(dev);
-	struct kairos_slot *s = NULL;
-	u64 now, ino, epoch = 0;
-	bool dirtied = false, wake = false;
-	struct scratch *sc;
-	u32 at;
+	struct change c = {
+	    .device = dev,
+	    .slot = device__slot(dev),
+	    .op = op,
+	    .probe = KAIROS_PROBE_SYSCALLS,
+	    .result = args->result,
+	    .syscall = args->number,
+	    .fd = fd,
+	};
 
-	if (!tracing) {
-		if (slot == KAIROS_NO_SLOT)
-			return 0;
-		s = bpf_map_lookup_elem(&slots, &slot);
-		if (!s)
-			return 0;
-	}
-	if (bpf_get_current_pid_tgid() >> 32 == args->self)
+	if (!tracing && c.slot == KAIROS_NO_SLOT)
 		return 0;
 	/* What is written to a device node or a FIFO is not in its file system. */
 	if (op & (KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE) && (FIELD(inode, i_mode) & S_IFMT) != S_IFREG)
 		return 0;
-	now = bpf_ktime_get_ns();
-	ino = FIELD(inode, i_ino);
-	if (s) {
-		u32 flags = READ_ONCE(s->flags);
-
-		key.inode = ino;
-		key.device = dev;
-		key.generation = FIELD(inode, i_generation);
-		if (flags & KAIROS_SLOT_WAKE_RECORD)
-			key.name = BPF_CORE_READ(file, f_path.dentry, d_name.hash_len);
-
-		if (op & KAIROS_OPS_CHANGE)
-			epoch = slot__mark(s, now, op & KAIROS_OPS_COMMIT, &dirtied);
-		else {
-			epoch = READ_ONCE(s->epoch);
-			if (op & KAIROS_OPS_COMMIT && READ_ONCE(s->marked) == epoch)
-				WRITE_ONCE(s->last_commit_ns, now);
-		}
-		if (op == KAIROS_OP_WRITE && flags & KAIROS_SLOT_WAKE_COMMIT) {
-			struct written_key wkey = {.pid = bpf_get_current_pid_tgid() >> 32, .fd = fd};
-			struct seen *known = bpf_map_lookup_elem(&seen, &key);
-
-			/* The common case, the same descriptor again, costs one look-up. */
-			if (!known || known->pid != wkey.pid || known->fd != fd || known->epoch != epoch) {
-				struct written w = {
-				    .inode = ino,
-				    .device = dev,
-				    .generation = FIELD(inode, i_generation),
-				};
-
-				bpf_map_update_elem(&written, &wkey, &w, BPF_ANY);
-				if (known) {
-					known->pid = wkey.pid;
-					known->fd = fd;
-				}
-			}
-		}
-		/* The change that makes a slot dirty wakes user space, reported before or not. */
-		if (!seen__first(&key, epoch, op) && !dirtied)
-			return 0;
-		wake = dirtied || flags & KAIROS_SLOT_WAKE_RECORD ||
-		       (flags & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT);
-	} else {
-		wake = wake__first(args->control);
-	}
-	sc = scratch__begin(SCRATCH_SYSCALLS, KAIROS_RECORD_CHANGE, op, now);
-	if (!sc)
-		return 0;
-	sc->record.slot = slot;
-	sc->record.epoch = epoch;
-	sc->record.device = dev;
-	sc->record.inode = ino;
-	sc->record.generation = FIELD(inode, i_generation);
-	sc->record.mount = mount__id(FIELD(file, f_path.mnt));
-	if (dirtied)
-		sc->record.flags |= KAIROS_F_DIRTIED;
-	sc->walk = (u64)FIELD(file, f_path.dentry);
-	at = scratch__walk(SCRATCH_SYSCALLS, 0);
-	sc->record.path_len = at;
-	if (!send_call(sc, at, args, wake) && s)
-		__sync_fetch_and_add(&s->lost, 1);
-	return 0;
+	c.inode = FIELD(inode, i_ino);
+	c.generation = FIELD(inode, i_generation);
+	c.mnt = (u64)FIELD(file, f_path.mnt);
+	c.dentry = (u64)FIELD(file, f_path.dentry);
+	return change__tell(&c);
 }
 
 static __always_inline int call__file(int fd, u32 op, const struct call_args *args)
@@ -248,7 +113,7 @@ static __always_inline int call__file(int fd, u32 op, const struct call_args *ar
 		if (!(op & KAIROS_OPS_CHANGE))
 			return 0;
 		__sync_fetch_and_add(&ctl->unmatched, 1);
-		sc = scratch__begin(SCRATCH_SYSCALLS, KAIROS_RECORD_CANDIDATE, op, bpf_ktime_get_ns());
+		sc = scratch__begin(KAIROS_PROBE_SYSCALLS, KAIROS_RECORD_CANDIDATE, op, bpf_ktime_get_ns());
 		if (sc) {
 			sc->record.flags |= KAIROS_F_FAULT;
 			send_call(sc, 0, args, wake__first(ctl));
@@ -316,7 +181,7 @@ static __always_inline int call__close(int fd, const struct call_args *args)
 		struct seen_key skey = {.inode = w->inode, .device = w->device, .generation = w->generation};
 
 		if (seen__first(&skey, epoch, KAIROS_OP_CLOSE)) {
-			sc = scratch__begin(SCRATCH_SYSCALLS, KAIROS_RECORD_CHANGE, KAIROS_OP_CLOSE, now);
+			sc = scratch__begin(KAIROS_PROBE_SYSCALLS, KAIROS_RECORD_CHANGE, KAIROS_OP_CLOSE, now);
 			if (sc) {
 				sc->record.slot = slot;
 				sc->record.epoch = epoch;
@@ -385,11 +250,11 @@ static __always_inline u32 name__append(struct scratch *sc, u32 at, const struct
 	struct start st = {};
 
 	/* The string first: its shape tells where it starts. Then the way up from there. */
-	at = scratch__string(SCRATCH_SYSCALLS, text, n->path);
+	at = scratch__string(sc->index, text, n->path);
 	name_len = at - text;
 	if (!name_len)
 		return at;
-	*shape = scratch__shape(SCRATCH_SYSCALLS, text);
+	*shape = scratch__shape(sc->index, text);
 	if (!start__find(&st, n->dirfd, *shape == SHAPE_ABSOLUTE)) {
 		*shape = SHAPE_FAULT;
 		r->flags |= KAIROS_F_FAULT;
@@ -397,7 +262,7 @@ static __always_inline u32 name__append(struct scratch *sc, u32 at, const struct
 	}
 	text = at;
 	sc->walk = (u64)st.dentry;
-	at = scratch__walk(SCRATCH_SYSCALLS, text);
+	at = scratch__walk(sc->index, text);
 	path_len = at - text;
 	if (second) {
 		r->name2_len = name_len;
@@ -435,7 +300,7 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 	if (bpf_get_current_pid_tgid() >> 32 == args->self)
 		return 0;
 	now = bpf_ktime_get_ns();
-	sc = scratch__begin(SCRATCH_SYSCALLS, KAIROS_RECORD_CANDIDATE, op, now);
+	sc = scratch__begin(KAIROS_PROBE_SYSCALLS, KAIROS_RECORD_CANDIDATE, op, now);
 	if (!sc)
 		return 0;
 	at = name__append(sc, 0, first, false, &shape);
@@ -467,8 +332,10 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 		slot = device__slot(dev);
 		if (!tracing) {
 			s = bpf_map_lookup_elem(&slots, &slot);
-			if (!s)
+			if (!s) {
+				scratch__drop(sc);
 				return 0;
+			}
 			sc->record.epoch = slot__mark(s, now, op & KAIROS_OPS_COMMIT, &dirtied);
 		}
 		sc->record.slot = slot;
@@ -545,7 +412,7 @@ static __noinline int calibrate(struct kairos_control *ctl, u32 call, long resul
 			ctl->root_device = root.device;
 			ctl->root_mount = root.mount;
 		}
-		__sync_fetch_and_or(&ctl->fired, probe);
+		__sync_fetch_and_or(&ctl->fired, 1ULL << probe);
 	}
 	return 0;
 }
@@ -708,13 +575,14 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 static __always_inline int change__folio(struct address_space *mapping)
 {
 	struct kairos_control *ctl = control__get();
-	struct kairos_slot *s = NULL;
 	struct hlist_node *alias;
 	struct inode *inode;
-	bool dirtied = false, wake = false;
-	struct scratch *sc;
-	u32 dev, slot, at = 0;
-	u64 now, epoch = 0;
+	struct change c = {
+	    .op = KAIROS_OP_STORE,
+	    .probe = KAIROS_PROBE_FOLIO,
+	    .syscall = KAIROS_NO_SYSCALL,
+	    .fd = -1,
+	};
 
 	/* The tracepoint's BTF says that the mapping may be NULL (6.14 and later ask for the check). */
 	if (!ctl || !READ_ONCE(ctl->ready) || !mapping)
@@ -722,46 +590,16 @@ static __always_inline int change__folio(struct address_space *mapping)
 	inode = mapping->host;
 	if (!inode)
 		return 0;
-	dev = inode->i_sb->s_dev;
-	slot = device__slot(dev);
-	if (!tracing) {
-		s = bpf_map_lookup_elem(&slots, &slot);
-		if (!s)
-			return 0;
-	}
-	if (bpf_get_current_pid_tgid() >> 32 == ctl->self)
+	c.device = inode->i_sb->s_dev;
+	c.slot = device__slot(c.device);
+	if (!tracing && c.slot == KAIROS_NO_SLOT)
 		return 0;
-	now = bpf_ktime_get_ns();
-	if (s) {
-		/* No name in the key: the page was dirtied by an inode, under whatever name it was mapped. */
-		struct seen_key key = {.inode = inode->i_ino, .device = dev, .generation = inode->i_generation};
-
-		epoch = slot__mark(s, now, false, &dirtied);
-		if (!seen__first(&key, epoch, KAIROS_OP_STORE) && !dirtied)
-			return 0;
-		wake = dirtied || READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_RECORD;
-	} else {
-		wake = wake__first(ctl);
-	}
-	sc = scratch__begin(SCRATCH_FOLIO, KAIROS_RECORD_CHANGE, KAIROS_OP_STORE, now);
-	if (!sc)
-		return 0;
-	sc->record.slot = slot;
-	sc->record.epoch = epoch;
-	sc->record.device = dev;
-	sc->record.inode = inode->i_ino;
-	sc->record.generation = inode->i_generation;
-	if (dirtied)
-		sc->record.flags |= KAIROS_F_DIRTIED;
+	c.inode = inode->i_ino;
+	c.generation = inode->i_generation;
 	alias = inode->i_dentry.first;
-	if (alias) {
-		sc->walk = (u64)alias - bpf_core_field_offset(struct dentry, d_u.d_alias);
-		at = scratch__walk(SCRATCH_FOLIO, 0);
-	}
-	sc->record.path_len = at;
-	if (!scratch__send(sc, at, wake) && s)
-		__sync_fetch_and_add(&s->lost, 1);
-	return 0;
+	if (alias)
+		c.dentry = (u64)alias - bpf_core_field_offset(struct dentry, d_u.d_alias);
+	return change__tell(&c);
 }
 
 SEC("tp_btf/writeback_dirty_folio")
@@ -802,8 +640,10 @@ int BPF_PROG(syscalls__process_exit, struct task_struct *task)
 		return 0;
 	if ((u32)BPF_CORE_READ(task, real_parent, tgid) == ctl->self)
 		return 0;
-	sc = scratch__begin(SCRATCH_EXIT, KAIROS_RECORD_ZFS_COMMAND, 0, bpf_ktime_get_ns());
+	sc = scratch__begin(KAIROS_PROBE_EXIT, KAIROS_RECORD_ZFS_COMMAND, 0, bpf_ktime_get_ns());
 	if (sc)
 		scratch__send(sc, 0, true);
 	return 0;
 }
+
+#endif

@@ -1,0 +1,74 @@
+import CBPFObjects
+import CLinux
+import Glibc
+import SystemPackage
+
+/// Does, before anything relies on the probes, what they must see, and looks whether they did. A program that loads and
+/// attaches may still not run: its function may have been inlined where it matters.
+enum Calibration {
+    /// Makes a call that fails in a way that only this process makes it fail.
+    static func closes(_ control: borrowing ControlBlock) -> Bool {
+        // A descriptor below -100 names nothing, not even AT_FDCWD.
+        let cookie = -Int32.random(in: 1_000_000...Int32.max)
+        control.cookie = cookie
+        defer { control.cookie = 0 }
+        try? FileDescriptor(rawValue: cookie).close()
+        return control.fired(KAIROS_PROBE_SYSCALLS)
+    }
+
+    /// Changes an anonymous file and names in a directory of its own, on tmpfs where there is one. Returns the names of
+    /// the programs that did not see their part; what cannot be tried is not among them.
+    static func silentFunctions(_ control: borrowing ControlBlock) -> [String] {
+        var silent: [String] = []
+        let file = kairos_anonymous_file("kairos")
+        guard file >= 0 else { return ["none (memfd_create: \(Errno(rawValue: kairos_errno_value())))"] }
+        defer { close(file) }
+        var status = stat()
+        guard fstat(file, &status) == 0 else { return ["none (fstat)"] }
+        control.file = UInt64(status.st_ino)
+        defer { control.file = 0 }
+
+        func expect(_ probe: kairos_probe, _ name: String, _ done: Bool) {
+            if done, !control.fired(probe) { silent.append(name) }
+        }
+        expect(KAIROS_PROBE_WRITE, "vfs_write", write(file, "k", 1) == 1)
+        var part = iovec(iov_base: nil, iov_len: 1)
+        var byte: UInt8 = 0
+        let vectored = withUnsafeMutablePointer(to: &byte) { pointer in
+            part.iov_base = UnsafeMutableRawPointer(pointer)
+            return writev(file, &part, 1) == 1
+        }
+        expect(KAIROS_PROBE_WRITEV, "vfs_writev", vectored)
+        expect(KAIROS_PROBE_SETATTR, "notify_change", ftruncate(file, 1) == 0)
+        expect(KAIROS_PROBE_FALLOCATE, "vfs_fallocate", kairos_fallocate(file, 4096) == 0)
+        expect(KAIROS_PROBE_SPLICE, "iter_file_splice_write", kairos_sendfile(file, file, 1) == 1)
+
+        // Names: /run is a tmpfs on every distribution; a dataset that is watched by nobody yet would do as well.
+        var template = Array("/run/kairos-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { return silent }
+        let directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        defer { rmdir(directory) }
+        expect(KAIROS_PROBE_MKDIR, "vfs_mkdir", true)
+        let (a, b) = (directory + "/a", directory + "/b")
+        let created = open(a, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        if created >= 0 {
+            close(created)
+            expect(KAIROS_PROBE_OPEN, "do_filp_open", true)
+            expect(KAIROS_PROBE_LINK, "vfs_link", link(a, b) == 0)
+            unlink(b)
+            expect(KAIROS_PROBE_RENAME, "vfs_rename", rename(a, b) == 0)
+            unlink(a)
+            expect(KAIROS_PROBE_UNLINK, "vfs_unlink", unlink(b) == 0)
+        }
+        if symlink("k", a) == 0 {
+            expect(KAIROS_PROBE_SYMLINK, "vfs_symlink", true)
+            unlink(a)
+        }
+        if mkfifo(a, 0o600) == 0 {
+            expect(KAIROS_PROBE_MKNOD, "vfs_mknod", true)
+            unlink(a)
+        }
+        if mkdir(b, 0o700) == 0 { expect(KAIROS_PROBE_RMDIR, "vfs_rmdir", rmdir(b) == 0) }
+        return silent
+    }
+}

@@ -1,0 +1,180 @@
+import BPF
+import CBPFObjects
+import CLinux
+import Datasets
+import Glibc
+import SystemPackage
+
+/// A probe set, loaded, attached and seen to fire. The end of its life detaches everything.
+/// Belongs to one thread: the ring has one consumer.
+public final class Probes {
+    public enum Mode: Sendable {
+        /// Slots are marked and records coalesced, for the devices in `slots`.
+        case watch
+        /// Every change of every file system becomes a record.
+        case trace
+    }
+
+    // Links before the object: a program must be detached before its maps go. Properties die in this order.
+    private var links: [AttachedProgram] = []
+    private let object: BPFObject
+    private let control: ControlBlock
+    /// Which one it is.
+    public let kind: ProbeSet
+    public let slots: SlotTable
+    public let ring: RingBuffer
+    /// What this kernel cannot show, one sentence each.
+    public let blindSpots: [String]
+
+    /// Links cannot be moved into an array by themselves.
+    private final class AttachedProgram {
+        let name: String
+        let link: Link
+
+        init(_ name: String, _ link: consuming Link) {
+            self.name = name
+            self.link = link
+        }
+    }
+
+    /// A set and why those before it were not taken.
+    public struct Choice {
+        public let probes: Probes
+        public let refused: [ProbeError]
+    }
+
+    /// The best set that loads, attaches and fires: `zfs`, else `vfs`, else `syscalls`. Or none but the `wanted` one.
+    public static func choose(
+        _ wanted: ProbeSet?, mode: Mode, ringBytes: Int = 1 << 20
+    ) throws(ProbeError) -> Choice {
+        guard KernelSupport.hasBTF else { throw .noBTF }
+        if let wanted { return Choice(probes: try Probes(wanted, mode: mode, ringBytes: ringBytes), refused: []) }
+        var refused: [ProbeError] = []
+        // In a trace transaction groups tell nothing.
+        for set in mode == .trace ? [.vfs, .syscalls] : ProbeSet.allCases {
+            // Nobody has to be told that there is no OpenZFS where there is none.
+            if set == .zfs, KernelSupport.zfsModule == nil { continue }
+            do {
+                return Choice(probes: try Probes(set, mode: mode, ringBytes: ringBytes), refused: refused)
+            } catch {
+                refused.append(error)
+            }
+        }
+        throw refused.last ?? .noBTF
+    }
+
+    /// Loads and attaches, and waits for nothing: the probes see all calls that end after this returns.
+    ///
+    /// - Parameters:
+    ///   - ringBytes: the size of the ring buffer; rounded up to a power of two of at least a page.
+    public init(_ set: ProbeSet, mode: Mode, ringBytes: Int = 1 << 20) throws(ProbeError) {
+        guard let types = KernelTypes() else { throw .noBTF }
+        if set == .zfs {
+            guard KernelSupport.zfsModule != nil else { throw .noModule }
+            guard access(KernelSupport.moduleBTFPath, R_OK) == 0 else { throw .noModuleBTF }
+        }
+        kind = set
+        var attached: [ProbeProgram] = []
+        do {
+            var size = 0
+            let address = kairos_object_programs(&size)
+            let image = UnsafeRawBufferPointer(start: address, count: size)
+            object = try BPFObject(image: image.bytes, name: "kairos")
+            if mode == .trace { try object.setConstant("tracing", to: UInt8(1)) }
+            var bytes = 4096
+            while bytes < min(ringBytes, 1 << 30) { bytes <<= 1 }
+            try object.setMaxEntries(map: "ring", to: UInt32(bytes))
+
+            var blind = set.alwaysBlind
+            var missing: [String] = []
+            for program in set.programs {
+                if try Self.prepare(program, object, types) {
+                    attached.append(program)
+                } else if let spot = program.blindSpot {
+                    if !spot.isEmpty { blind.append(spot) }
+                } else {
+                    missing.append(program.function ?? program.name)
+                }
+            }
+            guard missing.isEmpty else { throw ProbeError.functionsMissing(set, missing) }
+            blindSpots = blind
+            let wanted = Set(attached.map(\.name))
+            for program in Set(ProbeSet.allCases.flatMap(\.programs).map(\.name)) {
+                try object.setAutoload(program: program, wanted.contains(program))
+            }
+            try object.load()
+            control = ControlBlock(try object.mappedArray("control"))
+            slots = SlotTable(slots: try object.mappedArray("slots"), devices: try object.mappedArray("devices"))
+            ring = try object.ringBuffer("ring")
+            for program in attached {
+                links.append(AttachedProgram(program.name, try object.attach(program: program.name)))
+            }
+        } catch let error as BPFError {
+            throw .kernel(set, error)
+        } catch let error as ProbeError {
+            throw error
+        } catch {
+            preconditionFailure("\(error)")
+        }
+        let silent =
+            set == .syscalls
+            ? Calibration.closes(control) ? [] : ["syscalls__exit"]
+            : Calibration.silentFunctions(control)
+        guard silent.isEmpty else { throw .silent(set, programs: silent) }
+        control.ready = true
+    }
+
+    /// Finds out where its arguments stand. False when the kernel lacks the hook.
+    private static func prepare(
+        _ program: ProbeProgram, _ object: borrowing BPFObject, _ types: borrowing KernelTypes
+    ) throws(BPFError) -> Bool {
+        switch program.hook {
+        case .tracepoint(let name): return types.hasTracepoint(name)
+        // libbpf looks for it in the BTF of all modules.
+        case .module: return true
+        case .function(let name, let arguments):
+            guard types.hasFunction(name) else { return false }
+            for argument in arguments {
+                guard let place = types.parameter(of: name, pointingTo: argument.structure, nth: argument.nth) else {
+                    return false
+                }
+                try object.setConstant(argument.constant, to: UInt32(place))
+            }
+            return true
+        }
+    }
+
+    /// True from the first candidate (in a trace: record) that woke user space until it is cleared: others do not wake it.
+    public var wakePending: Bool {
+        get { control.wakePending }
+        set { control.wakePending = newValue }
+    }
+
+    /// Whether closes are looked at, for the slots that wake at commit points. Every close of the host pays for it.
+    public var followsCommits: Bool {
+        get { control.commits }
+        set { control.commits = newValue }
+    }
+
+    /// Whether OpenZFS's own functions have been seen to call the programs on them; until then they are not relied on.
+    public var hasGroups: Bool { kind == .zfs && control.fired(KAIROS_PROBE_ZFS_DIRTY) }
+
+    /// Leads the changes of a dataset, as OpenZFS tells of them, to a slot.
+    public func add(dataset guid: UInt64, slot: Int) throws(BPFError) {
+        guard kind == .zfs else { return }
+        try object.update(map: "datasets", key: guid, value: UInt32(slot))
+    }
+
+    public func remove(dataset guid: UInt64) {
+        guard kind == .zfs else { return }
+        try? object.remove(map: "datasets", key: guid)
+    }
+
+    public var counters: ProbeCounters {
+        var counters = control.counters
+        for attached in links where attached.name != "syscalls__process_exit" {
+            counters.missedRuns += (try? object.recursionMisses(program: attached.name)) ?? 0
+        }
+        return counters
+    }
+}

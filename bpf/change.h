@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A change of a file that the kernel has at hand, as opposed to a path: what all probe sets do about it.
+ */
+#ifndef KAIROS_CHANGE_H
+#define KAIROS_CHANGE_H
+
+#include "mark.h"
+
+#define FMODE_WRITE 0x2 /* include/linux/fs.h, as the next one */
+#define FMODE_CREATED 0x100000 /* since 4.19 (be12af3ef5e6, "new primitive: ->f_mode & FMODE_CREATED") */
+#define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
+#define S_IFMT 0170000
+#define S_IFREG 0100000
+#define FICLONE 0x40049409 /* include/uapi/linux/fs.h, as the next ones */
+#define FICLONERANGE 0x4020940d
+#define FS_IOC_SETFLAGS 0x40086602
+#define FS_IOC32_SETFLAGS 0x40046602
+#define FS_IOC_FSSETXATTR 0x401c5820
+
+/* Typed, read-only access to a kernel object by a plain pointer; since 6.2 (a35b9af4ec2c). Without it: probe reads. */
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
+static __always_inline struct file *file__cast(u64 file)
+{
+	if (bpf_rdonly_cast)
+		return bpf_rdonly_cast((void *)file, bpf_core_type_id_kernel(struct file));
+	return (void *)file;
+}
+
+static __always_inline struct file *file__of(int fd)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct files_struct *files = task->files;
+	struct fdtable *fdt;
+	struct file *file = NULL;
+	struct file **array;
+
+	if (!files)
+		return NULL;
+	fdt = files->fdt;
+	if (!fdt || (u32)fd >= fdt->max_fds)
+		return NULL;
+	array = fdt->fd;
+	bpf_probe_read_kernel(&file, sizeof(file), array + (u32)fd);
+	if (!file)
+		return NULL;
+	return file__cast((u64)file);
+}
+
+/* Loads of a field through a pointer that file__cast() gave. */
+#define FIELD(ptr, ...) (bpf_rdonly_cast ? ___arrow_direct(ptr, __VA_ARGS__) : BPF_CORE_READ(ptr, __VA_ARGS__))
+#define ___arrow_direct(ptr, ...) ___arrow(ptr, __VA_ARGS__)
+
+static __always_inline u32 mount__id(struct vfsmount *mnt)
+{
+	struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+
+	return BPF_CORE_READ(m, mnt_id);
+}
+
+/* The descriptor of a written file, so that its close can be told: the file is gone when close() returns. */
+struct written_key {
+	u32 pid;
+	s32 fd;
+};
+
+struct written {
+	u64 inode;
+	u32 device;
+	u32 generation;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct written_key);
+	__type(value, struct written);
+} written SEC(".maps");
+
+/* What changed, by whom it was seen, and where its name is. */
+struct change {
+	u64 inode;
+	u32 device;
+	u32 generation;
+	u32 slot; /* of the device: not KAIROS_NO_SLOT unless in a trace */
+	u32 op;
+	u32 probe;
+	u64 mnt;    /* the mount that it was reached by; 0: unknown */
+	u64 dentry; /* of the file; 0: unknown */
+	s64 result;
+	u32 syscall;
+	s32 fd;               /* of a descriptor whose close is to be told, else -1 */
+	u64 old_parent;       /* rename: the directory that it was in, */
+	const char *old_name; /* and what it was called there */
+	u32 old_length;       /* with its NUL; 0: no rename */
+	bool early;           /* the change is not done yet, and may be in the epoch after the one marked */
+};
+
+/* Remember whose descriptor wrote the file. The common case, the same one again, costs one look-up. */
+static __always_inline void written__note(const struct change *c, const struct seen_key *key, u64 epoch)
+{
+	struct written_key wkey = {.pid = bpf_get_current_pid_tgid() >> 32, .fd = c->fd};
+	struct seen *known = bpf_map_lookup_elem(&seen, key);
+	struct written w = {.inode = c->inode, .device = c->device, .generation = c->generation};
+
+	if (known && known->pid == wkey.pid && known->fd == c->fd && known->epoch == epoch)
+		return;
+	bpf_map_update_elem(&written, &wkey, &w, BPF_ANY);
+	if (known) {
+		known->pid = wkey.pid;
+		known->fd = c->fd;
+	}
+}
+
+/* Mark, then tell, once per inode, op and epoch. */
+static __noinline int change__tell(const struct change *c)
+{
+	struct kairos_control *ctl = control__get();
+	struct kairos_slot *s = NULL;
+	bool dirtied = false, wake;
+	struct scratch *sc;
+	u64 now, epoch = 0;
+	u32 at = 0, slot;
+
+	if (!c || !ctl)
+		return 0;
+	slot = c->slot;
+	if (bpf_get_current_pid_tgid() >> 32 == ctl->self)
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (!tracing) {
+		struct seen_key key = {.inode = c->inode, .device = c->device, .generation = c->generation};
+		u32 flags;
+
+		s = bpf_map_lookup_elem(&slots, &slot);
+		if (!s)
+			return 0;
+		flags = READ_ONCE(s->flags);
+		/* Ignore rules go by names. But a page is dirtied by an inode, under whatever name it was mapped. */
+		if (flags & KAIROS_SLOT_WAKE_RECORD && c->op != KAIROS_OP_STORE && c->dentry) {
+			struct dentry *dentry = (void *)c->dentry;
+
+			key.name = BPF_CORE_READ(dentry, d_name.hash_len);
+		}
+		if (c->op & KAIROS_OPS_CHANGE) {
+			epoch = slot__note(s, now, c->op, &dirtied);
+			if (c->early)
+				WRITE_ONCE(s->early_ns, now);
+		} else {
+			epoch = READ_ONCE(s->epoch);
+			if (c->op & KAIROS_OPS_COMMIT && slot__is_dirty(s))
+				WRITE_ONCE(s->last_commit_ns, now);
+		}
+		if (c->fd >= 0 && c->op == KAIROS_OP_WRITE && flags & KAIROS_SLOT_WAKE_COMMIT)
+			written__note(c, &key, epoch);
+		/* The change that makes a slot dirty wakes user space, reported before or not. */
+		if (!seen__first(&key, epoch, c->op) && !dirtied)
+			return 0;
+		wake = dirtied || flags & KAIROS_SLOT_WAKE_RECORD ||
+		       (flags & KAIROS_SLOT_WAKE_COMMIT && c->op & KAIROS_OPS_COMMIT);
+	} else {
+		wake = wake__first(ctl);
+	}
+	sc = scratch__begin(c->probe, KAIROS_RECORD_CHANGE, c->op, now);
+	if (!sc) {
+		if (s)
+			__sync_fetch_and_add(&s->lost, 1);
+		return 0;
+	}
+	sc->record.slot = slot;
+	sc->record.epoch = epoch;
+	sc->record.device = c->device;
+	sc->record.inode = c->inode;
+	sc->record.generation = c->generation;
+	if (c->mnt)
+		sc->record.mount = mount__id((void *)c->mnt);
+	sc->record.result = c->result;
+	sc->record.syscall = c->syscall;
+	if (dirtied)
+		sc->record.flags |= KAIROS_F_DIRTIED;
+	if (c->old_length) {
+		/* Where it was, in the form of a walked path. */
+		u32 length = c->old_length;
+
+		if (length > KAIROS_NAME_MAX)
+			length = KAIROS_NAME_MAX;
+		bpf_probe_read_kernel(sc->data, length, c->old_name);
+		sc->walk = c->old_parent;
+		at = scratch__walk(sc->index, length);
+		sc->record.path_len = at;
+	}
+	if (c->dentry) {
+		u32 start = at;
+
+		sc->walk = c->dentry;
+		at = scratch__walk(sc->index, start);
+		if (c->old_length)
+			sc->record.path2_len = at - start;
+		else
+			sc->record.path_len = at;
+	}
+	if (!scratch__send(sc, at, wake) && s)
+		__sync_fetch_and_add(&s->lost, 1);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * All programs of all probe sets, in one object: they share their maps. User space loads those of the set that it takes.
+ */
+#include "syscalls.h"
+#include "vfs.h"
+#include "zfs.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

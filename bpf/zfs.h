@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Probe set `zfs`: OpenZFS's own word on what is dirty, by transaction group (docs/facts.md, "One probe sees every
+ * change"). It needs the module's BTF.
+ */
+#ifndef KAIROS_ZFS_H
+#define KAIROS_ZFS_H
+
+#include "change.h"
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct dmu_buf {
+	void *db_data;
+};
+
+struct dsl_dataset_phys {
+	u64 ds_guid;
+};
+
+struct dsl_dataset {
+	struct dmu_buf *ds_dbuf;
+};
+
+struct dmu_tx {
+	u64 tx_txg;
+};
+
+#pragma clang attribute pop
+
+/* The slot of a dataset, by its `guid` property. User space fills it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * KAIROS_SLOTS);
+	__type(key, u64);
+	__type(value, u32);
+} datasets SEC(".maps");
+
+/*
+ * Threads that just now update an access time, or free a file that had lost its last name before: that dirties the
+ * dataset, and changes nothing that a snapshot shows. By the thread, as bpf_get_current_pid_tgid() says.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, u64);
+	__type(value, u32);
+} noisy SEC(".maps");
+
+static __always_inline struct kairos_slot *dataset__slot(struct dsl_dataset *ds)
+{
+	struct dsl_dataset_phys *phys = BPF_CORE_READ(ds, ds_dbuf, db_data);
+	u64 guid = BPF_CORE_READ(phys, ds_guid);
+	u32 *slot = bpf_map_lookup_elem(&datasets, &guid);
+
+	return slot ? bpf_map_lookup_elem(&slots, slot) : NULL;
+}
+
+static __always_inline void zfs__fired(u32 probe)
+{
+	struct kairos_control *ctl = control__get();
+
+	if (ctl && !(READ_ONCE(ctl->fired) & 1ULL << probe))
+		__sync_fetch_and_or(&ctl->fired, 1ULL << probe);
+}
+
+/*
+ * Called when an object of a dataset is first dirtied in a transaction group. That group will not be closed before the
+ * change is done, and a snapshot holds the groups up to its own: so what counts is the number, not the time.
+ */
+SEC("fentry/dsl_dataset_dirty")
+int BPF_PROG(zfs__dirty, struct dsl_dataset *ds, struct dmu_tx *tx)
+{
+	u64 id = bpf_get_current_pid_tgid(), now, txg, old;
+	struct kairos_slot *s;
+	struct scratch *sc;
+
+	zfs__fired(KAIROS_PROBE_ZFS_DIRTY);
+	/* The pool's own objects have no dataset. */
+	if (!ds)
+		return 0;
+	s = dataset__slot(ds);
+	if (!s)
+		return 0;
+	txg = BPF_CORE_READ(tx, tx_txg);
+	if (bpf_map_lookup_elem(&noisy, &id)) {
+		raise(&s->noise_txg, txg);
+		return 0;
+	}
+	old = READ_ONCE(s->dirty_txg);
+	if (old >= txg)
+		return 0;
+	now = bpf_ktime_get_ns();
+	raise(&s->dirty_txg, txg);
+	if (READ_ONCE(s->last_ns) < now)
+		WRITE_ONCE(s->last_ns, now);
+	if (old > READ_ONCE(s->captured_txg))
+		return 0;
+	WRITE_ONCE(s->dirtied_ns, now);
+	if (!(READ_ONCE(s->flags) & KAIROS_SLOT_TXG))
+		return 0;
+	sc = scratch__begin(KAIROS_PROBE_ZFS_DIRTY, KAIROS_RECORD_DIRTY, 0, now);
+	if (sc)
+		scratch__send(sc, 0, true);
+	return 0;
+}
+
+/* In the sync of a transaction group: a snapshot, whoever asked for it. It holds everything up to this group. */
+SEC("fentry/dsl_dataset_snapshot_sync_impl")
+int BPF_PROG(zfs__snapshot, struct dsl_dataset *ds, const char *name, struct dmu_tx *tx)
+{
+	struct kairos_slot *s;
+
+	zfs__fired(KAIROS_PROBE_ZFS_SNAPSHOT);
+	if (!ds)
+		return 0;
+	s = dataset__slot(ds);
+	if (s)
+		raise(&s->captured_txg, BPF_CORE_READ(tx, tx_txg));
+	return 0;
+}
+
+static __always_inline int noise__begin(u32 dev)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	u32 one = 1;
+
+	if (device__slot(dev) != KAIROS_NO_SLOT)
+		bpf_map_update_elem(&noisy, &id, &one, BPF_ANY);
+	return 0;
+}
+
+static __always_inline int noise__end(u32 dev)
+{
+	u64 id = bpf_get_current_pid_tgid();
+
+	if (device__slot(dev) != KAIROS_NO_SLOT)
+		bpf_map_delete_elem(&noisy, &id);
+	return 0;
+}
+
+SEC("fentry/touch_atime")
+int BPF_PROG(zfs__atime_entry, struct path *path)
+{
+	return noise__begin(BPF_CORE_READ(path, dentry, d_inode, i_sb, s_dev));
+}
+
+SEC("fexit/touch_atime")
+int BPF_PROG(zfs__atime, struct path *path)
+{
+	return noise__end(BPF_CORE_READ(path, dentry, d_inode, i_sb, s_dev));
+}
+
+SEC("fentry/evict")
+int BPF_PROG(zfs__evict_entry, struct inode *inode)
+{
+	return noise__begin(inode->i_sb->s_dev);
+}
+
+/* The inode is gone; its thread is not. */
+SEC("fexit/evict")
+int BPF_PROG(zfs__evict, struct inode *inode)
+{
+	u64 id = bpf_get_current_pid_tgid();
+
+	bpf_map_delete_elem(&noisy, &id);
+	return 0;
+}
+
+#endif
