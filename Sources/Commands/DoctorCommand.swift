@@ -95,7 +95,7 @@ enum Doctor {
         }
         findings.append(
             Finding(
-                status: .ok, subject: "tracefs", detail: "not needed: the probes are raw tracepoints, attached by BTF"))
+                status: .ok, subject: "tracefs", detail: "not needed: the probes attach by BTF"))
         return findings
     }
 
@@ -123,22 +123,40 @@ enum Doctor {
         ]
     }
 
+    /// Tries every set, as 'kairos run' tries them until one works.
     private static func probes(verbose: Bool) -> [Finding] {
-        let subject = "probes"
-        do {
-            let probes = try SyscallProbes(mode: .watch, ringBytes: 1 << 16)
-            var findings = [
-                Finding(
-                    status: .ok, subject: subject, detail: "syscalls: loads, attaches and fires; 'kairos run' takes it")
-            ]
-            findings += probes.blindSpots.map {
-                Finding(status: .warning, subject: subject, detail: "syscalls does not see: \($0)")
+        var findings: [Finding] = []
+        var taken: ProbeSet?
+        for set in ProbeSet.allCases {
+            if set == .zfs, KernelSupport.zfsModule == nil {
+                findings.append(
+                    Finding(status: .ok, subject: "probes", detail: "zfs: not for this kernel, which has no zfs module")
+                )
+                continue
             }
-            return findings
-        } catch {
-            let remedy = error.hint ?? (verbose ? nil : "kairos doctor --verbose shows the kernel's own words")
-            let log = verbose && !error.log.isEmpty ? "\n" + error.log : ""
-            return [Finding(status: .problem, subject: subject, detail: "\(error)\(log)", remedy: remedy)]
+            do {
+                let probes = try Probes(set, mode: .watch, ringBytes: 1 << 16)
+                let verdict = taken == nil ? "loads, attaches and fires; 'kairos run' takes it" : "works too"
+                findings.append(Finding(status: .ok, subject: "probes", detail: "\(set.rawValue): \(verdict)"))
+                if taken == nil {
+                    findings += probes.blindSpots.map {
+                        Finding(status: .warning, subject: "probes", detail: "\(set.rawValue) does not see: \($0)")
+                    }
+                }
+                taken = taken ?? set
+            } catch {
+                let remedy = error.hint ?? (verbose ? nil : "kairos doctor --verbose shows the kernel's own words")
+                let log = verbose && !error.log.isEmpty ? "\n" + error.log : ""
+                findings.append(
+                    Finding(status: .warning, subject: "probes", detail: "\(error)\(log)", remedy: remedy))
+            }
+        }
+        guard taken == nil else { return findings }
+        // None at all.
+        return findings.map { finding in
+            var finding = finding
+            if finding.status == .warning { finding.status = .problem }
+            return finding
         }
     }
 

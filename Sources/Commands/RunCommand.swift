@@ -61,8 +61,14 @@ struct RunCommand: ParsableCommand {
     @Flag(help: "Take no snapshot; say which would be taken.")
     var dryRun = false
 
-    @Option(help: ArgumentHelp("Which programs watch: auto or syscalls.", valueName: "set"))
+    @Option(help: ArgumentHelp("Which programs watch: auto, zfs, vfs or syscalls.", valueName: "set"))
     var probes = "auto"
+
+    @Option(
+        help: ArgumentHelp(
+            "How often ZFS's own figures are compared with what the programs saw; 'off' for never.",
+            valueName: "duration"))
+    var audit = "10m"
 
     @Flag(name: .shortAndLong, help: "JSON lines on stdout.")
     var json = false
@@ -132,6 +138,11 @@ struct RunCommand: ParsableCommand {
             throw Output.failure("--probes '\(SafeText.line(probes))': there are auto, \(sets)", status: 64)
         }
         guard ringBytes >= 4096 else { throw Output.failure("--ring-bytes: at least 4096", status: 64) }
+        configuration.probes = ProbeSet(rawValue: probes)
+        configuration.audit = audit == "off" ? nil : try duration("--audit", audit)
+        if let audit = configuration.audit, audit < .seconds(1) {
+            throw Output.failure("--audit \(self.audit): at least 1s, or 'off'", status: 64)
+        }
         configuration.dryRun = dryRun
         configuration.ringBytes = ringBytes
         return configuration

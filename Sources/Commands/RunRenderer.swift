@@ -37,6 +37,7 @@ final class TextRunRenderer: RunRenderer {
         case .snapshot(let report): output.line(Self.text(report))
         case .unchanged(let dataset):
             if verbose { output.message("\(dataset): checked, nothing changed since its newest snapshot") }
+        case .missed(let missed): output.message(Self.text(missed))
         case .failure(let failure): output.message(Self.text(failure))
         case .unresolved(let record, let reason):
             guard verbose else { break }
@@ -96,6 +97,12 @@ final class TextRunRenderer: RunRenderer {
         trigger == .start ? "changes from before the start" : "a change that no probe named"
     }
 
+    static func text(_ missed: DaemonEvent.MissedReport) -> String {
+        "\(SafeText.line(missed.dataset)): MISSED: it changed since \(LocalTime.text(missed.since)) and no probe saw it; "
+            + "its snapshot follows"
+            + (missed.mayBeReads ? " (with atime=on it may only have been read: 'zfs get atime' tells)" : "")
+    }
+
     static func text(_ failure: DaemonEvent.FailureReport) -> String {
         var line =
             "\(SafeText.line(failure.dataset)): \(failure.operation) failed: \(SafeText.line(failure.error, limit: 1000))"
@@ -114,6 +121,7 @@ final class TextRunRenderer: RunRenderer {
         if summary.checks > 0 {
             parts.append("\(Human.count(summary.checks, "check")) (\(summary.checksUnchanged) found nothing)")
         }
+        if summary.missed > 0 { parts.append("\(summary.missed) MISSED by the probes, found by the audit") }
         parts.append("longest window \(summary.longestWindowMilliseconds) ms")
         var line = "stopped: " + parts.joined(separator: ", ")
         if !summary.leftAtRisk.isEmpty {
@@ -216,6 +224,13 @@ final class JSONRunRenderer: RunRenderer {
         var dataset: String
     }
 
+    private struct Missed: Encodable {
+        let event = "missed"
+        var dataset: String
+        var since: String
+        var mayBeReads: Bool
+    }
+
     private struct Stopped: Encodable {
         let event = "stopped"
         var summary: Summary
@@ -232,6 +247,13 @@ final class JSONRunRenderer: RunRenderer {
         case .change(let report): output.line(Output.json(Self.change(report)))
         case .snapshot(let report): output.line(Output.json(Self.snapshot(report)))
         case .unchanged(let dataset): output.line(Output.json(Unchanged(dataset: dataset)))
+        case .missed(let missed):
+            output.line(
+                Output.json(
+                    Missed(
+                        dataset: missed.dataset,
+                        since: Timestamp(seconds: missed.since.seconds, nanoseconds: missed.since.nanoseconds).rfc3339,
+                        mayBeReads: missed.mayBeReads)))
         case .failure(let failure):
             output.line(
                 Output.json(

@@ -11,7 +11,14 @@ enum AttemptWork {
         var dataset: String
         var mapped: MappedFiles
         var mounted: MountedDataset?
+        var groups: Groups
         var properties: [SnapshotProperty]
+    }
+
+    /// What OpenZFS tells of a dataset, now.
+    struct Groups: Sendable {
+        let slots: SlotTable
+        let slot: Int
     }
 
     /// Flushes on a thread that may block.
@@ -56,9 +63,22 @@ enum AttemptWork {
         }
     }
 
-    static func verdict(_ check: ChangeCheck, on dataset: String) async -> Daemon.AttemptResult.Outcome {
+    /// Whether the dataset differs from its newest snapshot. After the flush: stores to mappings are ZFS's by then.
+    ///
+    /// - Parameter isAudit: nothing was seen to change. Then what ZFS says to be no change is none.
+    static func verdict(_ check: ChangeCheck, of job: Job, isAudit: Bool) async -> Daemon.AttemptResult.Outcome {
+        let groups = job.groups.slots.groups(job.groups.slot)
+        let isKnown = job.groups.slots.hasGroups(job.groups.slot) && groups.captured > 0
+        if isKnown, !groups.isDirty, groups.noise <= groups.captured { return .verdict(.unchanged(.groups)) }
         do throws(ZFSError) {
-            return .verdict(try await check.verdict(on: dataset))
+            let verdict = try await check.verdict(on: job.dataset)
+            if case .unchanged = verdict {
+                // A rollback takes changes back; or they were captured before anybody watched.
+                job.groups.slots.raiseCaptured(job.groups.slot, to: groups.dirty)
+            } else if isAudit, isKnown, !groups.isDirty {
+                return .verdict(.unchanged(.noise))
+            }
+            return .verdict(verdict)
         } catch {
             return .failed(operation: "check", error.kind, error.description)
         }

@@ -1,6 +1,7 @@
 import Datasets
 import Policy
 import Snapshots
+import Tracing
 
 /// What a daemon is to do.
 public struct Configuration: Sendable {
@@ -16,6 +17,10 @@ public struct Configuration: Sendable {
     public var overrides = SettingsOverrides()
     public var prefix = SnapshotPrefix.standard
     public var dryRun = false
+    /// The probe set to take; nil for the best that works.
+    public var probes: ProbeSet?
+    /// How often ZFS's own figures are compared with what the probes said; nil for never.
+    public var audit: Duration? = .seconds(600)
     /// The ring's size in bytes.
     public var ringBytes = 1 << 20
     /// Report each change, as far as records tell of it: the first of a kind on a file between two snapshots.

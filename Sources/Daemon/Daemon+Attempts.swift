@@ -26,11 +26,11 @@ extension Daemon {
             let attempt = start(dataset, action)
             let job = AttemptWork.Job(
                 guid: guid, serial: attempt.serial, dataset: dataset.info.name, mapped: attempt.mapped,
-                mounted: dataset.mounted,
+                mounted: dataset.mounted, groups: AttemptWork.Groups(slots: probes.slots, slot: dataset.slot),
                 properties: properties(of: attempt))
             if attempt.isCheck {
                 summary.checks += 1
-                check(job)
+                check(job, isAudit: attempt.isAudit)
             } else {
                 groups[dataset.info.pool, default: []].append(job)
             }
@@ -53,7 +53,7 @@ extension Daemon {
             trigger = .check
         case .snapshot(let reason, let since, let until):
             isCheck = false
-            trigger = SnapshotTrigger(reason, isFirst: dataset.isFirst)
+            trigger = dataset.isMissed && reason == .check ? .audit : SnapshotTrigger(reason, isFirst: dataset.isFirst)
             // A check that found a change does not know when it was made.
             if reason != .check || !dataset.summary.isEmpty {
                 first = since.nanoseconds
@@ -65,7 +65,9 @@ extension Daemon {
             serial: serial, isCheck: isCheck, started: started, epoch: slot.epoch, trigger: trigger, first: first,
             last: last,
             summary: dataset.summary, mapped: dataset.mapped,
-            changes: slot.changes + dataset.resolvedChanges)
+            changes: slot.changes + dataset.resolvedChanges, epochStarted: dataset.epochStarted,
+            isAudit: isCheck && dataset.isAuditAlone && dataset.summary.isEmpty && !dataset.isFirst)
+        dataset.isAuditAlone = false
         dataset.epoch = probes.slots.advanceEpoch(dataset.slot)
         dataset.epochStarted = started
         dataset.summary = ChangeSummary()
@@ -107,7 +109,7 @@ extension Daemon {
         mounted?.flavour ?? (KernelSupport.zfsModule == nil ? .fuse : .kernel)
     }
 
-    private func check(_ job: AttemptWork.Job) {
+    private func check(_ job: AttemptWork.Job, isAudit: Bool) {
         let check = ChangeCheck(command, flavour: flavour(of: job.mounted))
         let inbox = inbox
         let mounts = mounts
@@ -116,7 +118,8 @@ extension Daemon {
             inbox.post(
                 .attempts([
                     AttemptResult(
-                        guid: job.guid, serial: job.serial, outcome: await AttemptWork.verdict(check, on: job.dataset),
+                        guid: job.guid, serial: job.serial,
+                        outcome: await AttemptWork.verdict(check, of: job, isAudit: isAudit),
                         warnings: warnings[job.guid] ?? [],
                         finished: SystemClock.monotonic())
                 ]))
@@ -141,28 +144,35 @@ extension Daemon {
                 .succeeded(started: started, finished: Instant(nanoseconds: result.finished + Self.finishSlack)),
                 now: now)
             succeeded(dataset, attempt, taken, finished: result.finished, failures: failures)
+            let slot = probes.slots.read(dataset.slot)
+            if slot.groups == nil, slot.early >= attempt.epochStarted {
+                // Marked before it was done: it may have been done too late for this snapshot.
+                suspect(dataset, at: now.nanoseconds)
+            }
             if !result.warnings.isEmpty {
                 // The snapshot may lack stores to mapped files: a check, with another flush, tells.
                 dataset.mapped.add(attempt.mapped)
-                _ = dataset.policy.handle(.suspected(at: now), now: now)
+                suspect(dataset, at: now.nanoseconds)
             }
         case .verdict where !result.warnings.isEmpty:
             // Without the flush ZFS's figures do not tell about mapped files. As a failure it is tried again.
             dataset.takeBack(attempt)
             _ = dataset.policy.handle(.checkFailed(at: now), now: now)
             failed(dataset, operation: "check", nil, result.warnings.joined(separator: "; "))
-        case .verdict(.unchanged):
-            summary.checksUnchanged += 1
-            dataset.isFirst = false
-            dataset.isFailing = false
-            _ = dataset.policy.handle(.unchanged(started: started), now: now)
-            dataset.changesCaptured = attempt.changes
-            report(.unchanged(dataset: dataset.info.name))
-        case .verdict(.changed), .verdict(.unknown):
-            // What ZFS cannot tell counts as a change: a snapshot too many is better than one too few.
-            dataset.takeBack(attempt)
-            dataset.isFailing = false
-            _ = dataset.policy.handle(.changed, now: now)
+        case .verdict(let verdict):
+            let isExplained = attempt.isAudit && dataset.hasIgnored
+            if case .unchanged = verdict {
+                unchanged(dataset, attempt, now)
+            } else if isExplained {
+                // ZFS knows of no ignored paths.
+                unchanged(dataset, attempt, now)
+            } else {
+                // What ZFS cannot tell counts as a change: a snapshot too many is better than one too few.
+                dataset.takeBack(attempt)
+                dataset.isFailing = false
+                _ = dataset.policy.handle(.changed, now: now)
+                if attempt.isAudit { missed(dataset) }
+            }
         case .failed(let operation, let kind, let error):
             dataset.takeBack(attempt)
             let event: PolicyEvent = attempt.isCheck ? .checkFailed(at: now) : .failed(at: now)
@@ -171,12 +181,37 @@ extension Daemon {
         }
     }
 
+    private func unchanged(_ dataset: WatchedDataset, _ attempt: WatchedDataset.Attempt, _ now: Instant) {
+        summary.checksUnchanged += 1
+        dataset.isFirst = false
+        dataset.isFailing = false
+        _ = dataset.policy.handle(.unchanged(started: Instant(nanoseconds: attempt.started)), now: now)
+        dataset.changesCaptured = attempt.changes
+        // Ten minutes of silence are not worth a line each.
+        if !attempt.isAudit { report(.unchanged(dataset: dataset.info.name)) }
+    }
+
+    /// An audit found what no probe saw.
+    private func missed(_ dataset: WatchedDataset) {
+        dataset.isMissed = true
+        summary.missed += 1
+        report(
+            .missed(
+                DaemonEvent.MissedReport(
+                    dataset: dataset.info.name,
+                    since: SystemClock.wall(at: dataset.lastCaptured ?? dataset.epochStarted),
+                    mayBeReads: !probes.slots.hasGroups(dataset.slot))))
+    }
+
     private func succeeded(
         _ dataset: WatchedDataset, _ attempt: WatchedDataset.Attempt, _ taken: TakenSnapshot, finished: UInt64,
         failures: Int
     ) {
         dataset.isFirst = false
         dataset.isFailing = false
+        dataset.isMissed = false
+        dataset.hasIgnored = false
+        dataset.lastCaptured = attempt.started
         // A name that was taken made the engine move on: so do the names to come.
         namer.note(taken.name)
         summary.snapshots += 1
@@ -245,5 +280,17 @@ extension SnapshotError {
     /// Of the ZFS command's failure, nil when none was run.
     var kind: ZFSError.Kind? {
         if case .command(let error) = self { error.kind } else { nil }
+    }
+}
+
+extension Daemon {
+    /// Compares ZFS's own figures with what the probes said, of every dataset of which nothing is known to be at risk.
+    func auditIfDue(_ now: UInt64) {
+        guard let at = nextAudit, let interval = configuration.audit, now >= at, !isStopping else { return }
+        nextAudit = Instant(nanoseconds: now).advanced(by: interval).nanoseconds
+        for dataset in watched.values where dataset.policy.isClean {
+            summary.audits += 1
+            suspect(dataset, at: now, isAudit: true)
+        }
     }
 }

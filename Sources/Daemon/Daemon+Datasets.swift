@@ -1,3 +1,4 @@
+import BPF
 import Background
 import Datasets
 import Glibc
@@ -54,6 +55,12 @@ extension Daemon {
             now: SystemClock.monotonic())
         watched[info.guid] = dataset
         slotOwners[slot] = info.guid
+        do throws(BPFError) {
+            try probes.add(dataset: info.guid, slot: slot)
+            setFlags(of: dataset)
+        } catch {
+            report(.warning("\(info.name): its transaction groups are not followed: \(error)"))
+        }
         followCommits()
         follow(dataset, isNew: true)
     }
@@ -63,7 +70,24 @@ extension Daemon {
         summary.events += probes.slots.read(dataset.slot).changes - dataset.changesAtStart
         watched[dataset.info.guid] = nil
         slotOwners[dataset.slot] = nil
+        probes.remove(dataset: dataset.info.guid)
         followCommits()
+    }
+
+    private func setFlags(of dataset: WatchedDataset) {
+        probes.slots.setFlags(
+            dataset.slot, wakesAtCommit: dataset.settings.followsCommits,
+            wakesAtRecords: !dataset.settings.ignore.isEmpty,
+            // A zfs-fuse beside the kernel's OpenZFS has groups of its own.
+            hasGroups: hasGroups && dataset.mounted?.flavour != .fuse)
+    }
+
+    /// From the moment on that OpenZFS has been seen to call the probe of its transaction groups, they tell. Until then
+    /// the marks do, and those that there are still count.
+    func trustGroups() {
+        guard !hasGroups, probes.hasGroups else { return }
+        hasGroups = true
+        for dataset in watched.values { setFlags(of: dataset) }
     }
 
     private func followCommits() {
@@ -84,8 +108,7 @@ extension Daemon {
         }
         // Mapped files from before are not known.
         dataset.mapped.isIncomplete = now != nil
-        let time = Instant(nanoseconds: SystemClock.monotonic())
-        _ = dataset.policy.handle(.suspected(at: time), now: time)
+        suspect(dataset, at: SystemClock.monotonic())
     }
 
     /// Asks without waiting whether mountinfo changed. It answers once, so that is acted on here.
@@ -210,8 +233,7 @@ extension Daemon {
         guard settings != dataset.settings else { return }
         let hadIgnore = !dataset.settings.ignore.isEmpty
         dataset.settings = settings
-        probes.slots.setFlags(
-            dataset.slot, wakesAtCommit: settings.followsCommits, wakesAtRecords: !settings.ignore.isEmpty)
+        setFlags(of: dataset)
         followCommits()
         let now = Instant(nanoseconds: SystemClock.monotonic())
         _ = dataset.policy.handle(.settings(settings.policy), now: now)
@@ -239,10 +261,11 @@ extension Daemon {
     }
 
     func tellReady() {
+        for refused in refusedProbes { report(.notice("not taken: \(refused)")) }
         report(
             .ready(
                 DaemonEvent.Ready(
-                    datasets: watched.values.map(\.info.name).sorted(), probes: ProbeSet.syscalls.rawValue,
+                    datasets: watched.values.map(\.info.name).sorted(), probes: probes.kind.rawValue,
                     engine: configuration.dryRun ? "dry run" : "zfs command", blindSpots: probes.blindSpots)))
     }
 

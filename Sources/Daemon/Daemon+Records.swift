@@ -48,6 +48,8 @@ extension Daemon {
         recordsTaken += 1
         switch record.kind {
         case .zfsCommand: list()
+        // It only wakes: the slot says the rest.
+        case .dirty: break
         case .candidate:
             candidateRearm = candidateRearm ?? SystemClock.monotonic() + Self.candidateInterval
             if candidates.count + resolving < Self.candidateLimit {
@@ -57,10 +59,13 @@ extension Daemon {
             }
         case .change:
             guard let slot = record.slot, let guid = slotOwners[slot], let dataset = watched[guid] else { return }
-            let paths =
-                record.name == nil
-                ? [record.path] : [record.name?.pathInSuperblock, record.newName.map(\.pathInSuperblock) ?? nil]
-            let known = record.name == nil || record.newName != nil ? paths : [paths[0]]
+            // Before and after a rename; else one. Nil: not known.
+            let known: [[UInt8]?]
+            if let name = record.name {
+                known = [name.pathInSuperblock] + (record.newName.map { [$0.pathInSuperblock] } ?? [])
+            } else {
+                known = [record.path] + (record.newPath.map { [$0] } ?? [])
+            }
             note(record, of: dataset, paths: known.map { $0.map { Array($0.dropFirst()) } }, epoch: record.epoch)
             if record.operation == .store {
                 let file = MappedFiles.File(device: record.device, inode: record.inode, path: record.path)
@@ -68,7 +73,7 @@ extension Daemon {
                 if record.epoch < dataset.epoch {
                     // Marked in an epoch that is over, told after its attempt began: that may not have flushed the file.
                     let now = Instant(nanoseconds: SystemClock.monotonic())
-                    _ = dataset.policy.handle(.suspected(at: now), now: now)
+                    suspect(dataset, at: now.nanoseconds)
                 }
             }
         }
@@ -176,10 +181,7 @@ extension Daemon {
             suspectAll(at: time)
             return
         }
-        let now = Instant(nanoseconds: SystemClock.monotonic())
-        for dataset in watched.values where dataset.isNear(near) {
-            _ = dataset.policy.handle(.suspected(at: Instant(nanoseconds: time)), now: now)
-        }
+        for dataset in watched.values where dataset.isNear(near) { suspect(dataset, at: time) }
         remoteSuspicion = remoteSuspicion ?? time
     }
 
@@ -198,10 +200,14 @@ extension Daemon {
     }
 
     func suspectAll(at time: UInt64) {
-        let now = Instant(nanoseconds: SystemClock.monotonic())
-        for dataset in watched.values {
-            _ = dataset.policy.handle(.suspected(at: Instant(nanoseconds: time)), now: now)
-        }
+        for dataset in watched.values { suspect(dataset, at: time) }
+    }
+
+    /// Something may have changed that nobody saw. For an audit that is only a question.
+    func suspect(_ dataset: WatchedDataset, at time: UInt64, isAudit: Bool = false) {
+        dataset.isAuditAlone = isAudit && (dataset.isAuditAlone || !dataset.policy.isSuspect)
+        _ = dataset.policy.handle(
+            .suspected(at: Instant(nanoseconds: time)), now: Instant(nanoseconds: SystemClock.monotonic()))
     }
 
     /// Lost records of kind change cost detail. These may have cost a mark.

@@ -79,7 +79,13 @@ public final class Daemon {
     let command: ZFSCommand
     let catalog: DatasetCatalog
     let report: (DaemonEvent) -> Void
-    let probes: SyscallProbes
+    let probes: Probes
+    /// Why better probe sets were not taken.
+    let refusedProbes: [ProbeError]
+    /// Transaction groups tell: their probe has been seen to fire.
+    var hasGroups = false
+    /// When ZFS's figures are compared with what the probes said, next time.
+    var nextAudit: UInt64?
     let inbox: Inbox<Message>
     let loop: EventLoop
     let mountInfo: FileDescriptor
@@ -153,8 +159,12 @@ public final class Daemon {
         do { _ = try Self.select(configuration.target, datasets) } catch { throw .selection(error) }
         do { mounts = try MountTable.read(from: mountInfo) } catch { throw .mounts(error) }
         do {
-            probes = try SyscallProbes(mode: .watch, ringBytes: configuration.ringBytes)
+            let choice = try Probes.choose(configuration.probes, mode: .watch, ringBytes: configuration.ringBytes)
+            (probes, refusedProbes) = (choice.probes, choice.refused)
         } catch { throw .probes(error) }
+        nextAudit = configuration.audit.map {
+            Instant(nanoseconds: SystemClock.monotonic()).advanced(by: $0).nanoseconds
+        }
         try watchAtStart(datasets)
         do {
             try loop.watch(probes.ring.descriptor, as: .ring)
@@ -221,6 +231,8 @@ public final class Daemon {
         let now = SystemClock.monotonic()
         relistIfDue(now)
         checkRemoteSuspicions(now)
+        auditIfDue(now)
+        trustGroups()
         var due: [(UInt64, PolicyAction)] = []
         var deadline: UInt64? = more ? now : nil
         // One call at a time for each pool: ZFS takes a transaction group for each, and what comes due meanwhile shares the
@@ -236,7 +248,8 @@ public final class Daemon {
         // Records that were taken along with an attempt may be of datasets that were looked at before.
         if begin(due) { deadline = now }
         for other in [
-            candidateRearm, relistAt, remoteDeadline, resolverDeadline(now), stuckDeadline(now), stopDeadline(now),
+            candidateRearm, relistAt, remoteDeadline, nextAudit, resolverDeadline(now), stuckDeadline(now),
+            stopDeadline(now),
         ] {
             if let other { deadline = min(deadline ?? other, other) }
         }
@@ -256,15 +269,31 @@ public final class Daemon {
             dataset.mapped.isIncomplete = true
         }
         // With ignore rules the mark alone says nothing: the record tells whether the path counts, and wakes us.
-        guard slot.isDirty, dataset.isRelevant || dataset.settings.ignore.isEmpty else { return }
+        guard dataset.isRelevant || dataset.settings.ignore.isEmpty else { return }
+        func isCommit(_ last: UInt64) -> Bool { dataset.settings.followsCommits && slot.lastCommit >= last }
+        let time = Instant(nanoseconds: now)
+        if let groups = slot.groups, dataset.attempt == nil {
+            if groups.isDirty {
+                // Before the epoch began it was dirty too, and that was tried to capture.
+                let first = max(groups.dirtied, dataset.epochStarted)
+                let last = max(slot.last, first)
+                _ = dataset.policy.handle(
+                    .dirty(
+                        first: Instant(nanoseconds: first), last: Instant(nanoseconds: last), commit: isCommit(last)),
+                    now: time)
+            } else if !slot.isDirty {
+                _ = dataset.policy.handle(.captured, now: time)
+                // Somebody else's snapshot has what the records told of.
+                if dataset.policy.isClean { dataset.summary = ChangeSummary() }
+            }
+        }
+        guard slot.isDirty else { return }
         // The mark is set before its times are: until they are there, they are those of an earlier epoch.
         let first = max(slot.first, dataset.epochStarted)
         let last = max(slot.last, first)
         _ = dataset.policy.handle(
-            .marked(
-                first: Instant(nanoseconds: first), last: Instant(nanoseconds: last),
-                commit: dataset.settings.followsCommits && slot.lastCommit >= last),
-            now: Instant(nanoseconds: now))
+            .marked(first: Instant(nanoseconds: first), last: Instant(nanoseconds: last), commit: isCommit(last)),
+            now: time)
     }
 
     private func takeSignals() {

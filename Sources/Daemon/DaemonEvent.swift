@@ -12,6 +12,8 @@ public enum DaemonEvent: Sendable {
     case snapshot(SnapshotReport)
     /// A check found the dataset equal to its newest snapshot: no snapshot was needed.
     case unchanged(dataset: String)
+    /// An audit found a change that no probe saw. Its snapshot follows.
+    case missed(MissedReport)
     /// A snapshot or check failed. Told once until it succeeds again; the change stays at risk and is tried again.
     case failure(FailureReport)
     /// A change by a path whose dataset could not be found: each dataset is checked.
@@ -27,6 +29,14 @@ public enum DaemonEvent: Sendable {
         public var probes: String
         public var engine: String
         public var blindSpots: [String]
+    }
+
+    public struct MissedReport: Sendable {
+        public var dataset: String
+        /// When its last snapshot was begun, or the watch: seconds and nanoseconds since 1970. The change is newer.
+        public var since: (seconds: Int64, nanoseconds: Int64)
+        /// Access times cannot be told from changes: with atime=on it may have been read, and not changed at all.
+        public var mayBeReads: Bool
     }
 
     public struct FailureReport: Sendable {
@@ -91,6 +101,9 @@ public struct Summary: Sendable, Hashable, Codable {
     /// Checks of ZFS's own figures, and how many of them found nothing to capture.
     public var checks: UInt64 = 0
     public var checksUnchanged: UInt64 = 0
+    /// Looks of an audit at a dataset, and how many found a change that no probe had seen.
+    public var audits: UInt64 = 0
+    public var missed: UInt64 = 0
     /// Paths that could not be resolved; each led to a check.
     public var unresolved: UInt64 = 0
     /// The longest time from a change to the end of the snapshot that captured it, milliseconds.

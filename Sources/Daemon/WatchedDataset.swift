@@ -22,6 +22,10 @@ final class WatchedDataset {
         var mapped: MappedFiles
         /// The slot's counts when it began.
         var changes: UInt64
+        /// When the epoch began that it ended.
+        var epochStarted: UInt64
+        /// Nothing but an audit asked for this check: a difference that it finds was missed.
+        var isAudit: Bool
     }
 
     var info: DatasetInfo
@@ -53,6 +57,14 @@ final class WatchedDataset {
     var isFailing = false
     /// The last list of datasets did not hold it.
     var isMissing = false
+    /// The suspicions that are not answered yet are those of an audit.
+    var isAuditAlone = false
+    /// An audit found a change that nobody had seen: the snapshot that follows is of it.
+    var isMissed = false
+    /// When the last snapshot's epoch ended, CLOCK_MONOTONIC nanoseconds.
+    var lastCaptured: UInt64?
+    /// Since the last capture there were changes that the ignore rules cover.
+    var hasIgnored = false
     /// It was told that an attempt takes long.
     var isStuckReported = false
 
@@ -91,7 +103,11 @@ final class WatchedDataset {
 
     /// Takes a record of this dataset into the summary that it belongs to.
     func note(_ operation: Operations, paths: [[UInt8]?], actor: ChangeSummary.Actor, epoch: UInt64) {
-        guard !operation.isDisjoint(with: .changes), counts(paths) else { return }
+        guard !operation.isDisjoint(with: .changes) else { return }
+        guard counts(paths) else {
+            hasIgnored = true
+            return
+        }
         let path = paths.compactMap(\.self).last
         if epoch < self.epoch, attempt != nil, attempt?.epoch == epoch {
             attempt?.summary.add(operation, path: path, actor: actor)

@@ -11,6 +11,10 @@ public enum ChangeVerdict: Hashable, Sendable {
     public enum Evidence: Hashable, Sendable {
         /// OpenZFS's `written` is 0.
         case written
+        /// No transaction group after the newest snapshot's was seen to be dirtied.
+        case groups
+        /// ... but by what is no change: access times, freed files.
+        case noise
         /// No block is held by snapshots alone that is not counted to one of them.
         case nothingShared
         /// The newest snapshot differs from the one before it, and has no block of its own.

@@ -6,6 +6,8 @@ struct Exposure: Sendable, Equatable {
     var commit: Bool
     /// ZFS itself said that there is a change: due at once, and past doubt whatever the times say.
     var isConfirmed = false
+    /// Past doubt whatever the times say, and due in its time.
+    var isCertain = false
 
     /// Both together. Idempotent and independent of the order, so the same slot may be read many times.
     static func union(_ lhs: Exposure?, _ rhs: Exposure?) -> Exposure? {
@@ -15,7 +17,8 @@ struct Exposure: Sendable, Equatable {
             first: min(lhs.first, rhs.first),
             last: newest,
             commit: (lhs.last == newest && lhs.commit) || (rhs.last == newest && rhs.commit),
-            isConfirmed: lhs.isConfirmed || rhs.isConfirmed
+            isConfirmed: lhs.isConfirmed || rhs.isConfirmed,
+            isCertain: lhs.isCertain || rhs.isCertain
         )
     }
 }

@@ -60,8 +60,10 @@ public enum SnapshotTrigger: String, Hashable, Sendable, CaseIterable {
     case commit
     /// Kairos was stopping.
     case stop
-    /// ZFS's own figures showed a change that no probe saw.
+    /// ZFS's own figures showed a change where the probes could not be certain.
     case check
+    /// An audit of ZFS's own figures showed a change that no probe saw.
+    case audit
     /// Kairos was starting and could not tell what had happened before.
     case start
 }
