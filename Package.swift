@@ -64,9 +64,10 @@ let package = Package(
         ),
         .executableTarget(name: "kairos", dependencies: ["Commands", argumentParser], swiftSettings: strict),
 
-        tests("Policy", ["Policy"]),
-        tests("Datasets", ["Datasets", "Policy"]),
-        tests("Snapshots", ["Snapshots", "Datasets"]),
+        .target(name: "TestSupport", dependencies: ["Datasets"], path: "Tests/TestSupport", swiftSettings: strict),
+        tests("Policy", ["Policy", "TestSupport"]),
+        tests("Datasets", ["Datasets", "Policy", "TestSupport"]),
+        tests("Snapshots", ["Snapshots", "Datasets", "TestSupport"]),
         tests("Tracing", ["Tracing", "Datasets", "CBPFObjects"]),
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
         tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy"]),
