@@ -41,6 +41,8 @@ let package = Package(
             linkerSettings: [.linkedLibrary(":libbpf.a"), .linkedLibrary("elf"), .linkedLibrary("z")]
         ),
         .target(name: "CLinux"),
+        // Fills a table from libzfs_core at run time; links with no ZFS library.
+        .target(name: "CZFSCore"),
         // `make` compiles bpf/ into Sources/CBPFObjects/objects; #embed (C23) puts the bytes into the executable.
         .target(name: "CBPFObjects", cSettings: [.headerSearchPath("../../bpf")]),
 
@@ -48,7 +50,7 @@ let package = Package(
         module("Policy", []),
         module("Datasets", [subprocess, systemPackage]),
         module("Tracing", ["BPF", "CBPFObjects", "CLinux", "Datasets", systemPackage]),
-        module("Snapshots", ["Datasets"]),
+        module("Snapshots", ["Datasets", "CZFSCore", systemPackage]),
         module("Daemon", ["BPF", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage]),
         module("Scratch", ["Datasets", "CLinux", systemPackage]),
         module(
@@ -67,7 +69,8 @@ let package = Package(
         .target(name: "TestSupport", dependencies: ["Datasets"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("Policy", ["Policy", "TestSupport"]),
         tests("Datasets", ["Datasets", "Policy", "TestSupport"]),
-        tests("Snapshots", ["Snapshots", "Datasets", "TestSupport"]),
+        .target(name: "CFakeZFSCore", dependencies: ["CZFSCore"], path: "Tests/FakeZFSCore"),
+        tests("Snapshots", ["Snapshots", "Datasets", "Scratch", "TestSupport", "CZFSCore", "CFakeZFSCore"]),
         tests("Tracing", ["Tracing", "Datasets", "CBPFObjects"]),
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
         tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy"]),

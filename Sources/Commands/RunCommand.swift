@@ -65,6 +65,12 @@ struct RunCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Which programs watch: auto or syscalls.", valueName: "set"))
     var probes = "auto"
 
+    @Option(
+        help: ArgumentHelp(
+            "What takes snapshots: auto, cli (the zfs command) or libzfs-core. auto: libzfs_core where it works.",
+            valueName: "engine"))
+    var engine = EngineChoice.auto.rawValue
+
     @Flag(name: .shortAndLong, help: "JSON lines on stdout.")
     var json = false
 
@@ -132,6 +138,11 @@ struct RunCommand: ParsableCommand {
             let sets = ProbeSet.allCases.map(\.rawValue).joined(separator: ", ")
             throw Output.failure("--probes '\(SafeText.line(probes))': there are auto, \(sets)", status: 64)
         }
+        guard let choice = EngineChoice(rawValue: engine) else {
+            let choices = EngineChoice.allCases.map(\.rawValue).joined(separator: ", ")
+            throw Output.failure("--engine '\(SafeText.line(engine))': there are \(choices)", status: 64)
+        }
+        configuration.engine = choice
         guard ringBytes >= 4096 else { throw Output.failure("--ring-bytes: at least 4096", status: 64) }
         configuration.dryRun = dryRun
         configuration.ringBytes = ringBytes

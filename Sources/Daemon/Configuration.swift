@@ -16,6 +16,8 @@ public struct Configuration: Sendable {
     public var overrides = SettingsOverrides()
     public var prefix = SnapshotPrefix.standard
     public var dryRun = false
+    /// What takes the snapshots.
+    public var engine = EngineChoice.auto
     /// The ring's size in bytes.
     public var ringBytes = 1 << 20
     /// Report each change, as far as records tell of it: the first of a kind on a file between two snapshots.

@@ -1,6 +1,7 @@
 import Datasets
 import Glibc
 import Policy
+import Snapshots
 import SystemPackage
 import Tracing
 
@@ -242,7 +243,7 @@ extension Daemon {
             .ready(
                 DaemonEvent.Ready(
                     datasets: watched.values.map(\.info.name).sorted(), probes: ProbeSet.syscalls.rawValue,
-                    engine: configuration.dryRun ? "dry run" : "zfs command", blindSpots: probes.blindSpots)))
+                    engine: configuration.dryRun ? DryRunEngine().name : engine.name, blindSpots: probes.blindSpots)))
     }
 
     func tellStatus() {

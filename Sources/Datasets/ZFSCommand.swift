@@ -183,44 +183,26 @@ extension ZFSCommand {
         }
     }
 
-    /// A value that is given once and awaited once, by a task whose cancellation does not end the wait.
+    /// The first ending, with what the time limit makes of it.
     private final class Answer: Sendable {
-        private struct State: Sendable {
-            var waiting: CheckedContinuation<Ending, Never>?
-            var given: Ending?
-            var late = false
-        }
-
-        private let state = Mutex(State())
+        private let ending = OneAnswer<Ending>()
+        private let late = Mutex(false)
 
         /// From now on anything but success counts as the work of the time limit.
-        func markLate() { state.withLock { $0.late = true } }
+        func markLate() { late.withLock { $0 = true } }
 
-        func give(_ ending: Ending) {
-            let (waiting, settled) = state.withLock { state -> (CheckedContinuation<Ending, Never>?, Ending) in
-                guard state.given == nil else { return (nil, ending) }
-                var settled = ending
-                if state.late {
-                    switch ending {
-                    case .ended(let output) where output.exit == .status(0): break
-                    case .ended, .failed: settled = .outOfTime(died: true)
-                    case .outOfTime: break
-                    }
+        func give(_ given: Ending) {
+            var settled = given
+            if late.withLock({ $0 }) {
+                switch given {
+                case .ended(let output) where output.exit == .status(0): break
+                case .ended, .failed: settled = .outOfTime(died: true)
+                case .outOfTime: break
                 }
-                state.given = settled
-                return (state.waiting.take(), settled)
             }
-            waiting?.resume(returning: settled)
+            ending.give(settled)
         }
 
-        func value() async -> Ending {
-            await withCheckedContinuation { continuation in
-                let given = state.withLock { state -> Ending? in
-                    if state.given == nil { state.waiting = continuation }
-                    return state.given
-                }
-                if let given { continuation.resume(returning: given) }
-            }
-        }
+        func value() async -> Ending { await ending.value() }
     }
 }
