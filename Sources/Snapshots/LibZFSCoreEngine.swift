@@ -179,9 +179,17 @@ struct LibZFSCoreEngine: SnapshotEngine {
             hint: hint ?? other)
     }
 
+    /// What an error means here, where the system's words would mislead.
     private static func words(_ number: Int32) -> String {
+        switch number {
+        case ENOENT: "dataset does not exist"
+        case EEXIST: "snapshot exists"
+        case EAGAIN: "pool I/O is suspended"
+        case EROFS: "pool is read-only"
         // enum zfs_errno of sys/fs/zfs.h begins there.
-        number < 1024 ? Errno(rawValue: number).description : "an error of ZFS's own"
+        case 1024...: "an error of ZFS's own"
+        default: Errno(rawValue: number).description
+        }
     }
 }
 
