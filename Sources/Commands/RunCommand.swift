@@ -142,7 +142,8 @@ struct RunCommand: ParsableCommand {
             let choices = EngineChoice.allCases.map(\.rawValue).joined(separator: ", ")
             throw Output.failure("--engine '\(SafeText.line(engine))': there are \(choices)", status: 64)
         }
-        configuration.engine = choice
+        // Who names a command wants it run.
+        configuration.engine = choice == .auto && zfsCommand != nil ? .cli : choice
         guard ringBytes >= 4096 else { throw Output.failure("--ring-bytes: at least 4096", status: 64) }
         configuration.dryRun = dryRun
         configuration.ringBytes = ringBytes

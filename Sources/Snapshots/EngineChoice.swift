@@ -17,7 +17,7 @@ public enum EngineChoice: String, Hashable, Sendable, CaseIterable {
     public func resolve(kernelHasZFS: Bool) throws(ZFSCoreError) -> ChosenEngine {
         switch self {
         case .auto: .automatic(kernelHasZFS: kernelHasZFS)
-        case .cli: ChosenEngine(core: nil, reason: "chosen by --engine cli")
+        case .cli: ChosenEngine(core: nil, reason: "chosen")
         case .libzfsCore: try .libzfsCore(kernelHasZFS: kernelHasZFS)
         }
     }

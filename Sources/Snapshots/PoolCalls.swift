@@ -112,7 +112,7 @@ final class PoolCalls: Sendable {
         return status
     }
 
-    /// (A function and not a closure: a literal would take on the isolation of where it is written.)
+    /// (Not written where it is passed on: a literal there would take on the isolation of that place.)
     private static let threadMain: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { body in
         if let body { Unmanaged<Body>.fromOpaque(body).takeRetainedValue().run() }
         return nil
