@@ -41,6 +41,8 @@ let package = Package(
             linkerSettings: [.linkedLibrary(":libbpf.a"), .linkedLibrary("elf"), .linkedLibrary("z")]
         ),
         .target(name: "CLinux"),
+        // Fills a table from libzfs_core at run time; links with no ZFS library.
+        .target(name: "CZFSCore"),
         // `make` compiles bpf/ into Sources/CBPFObjects/objects; #embed (C23) puts the bytes into the executable.
         .target(name: "CBPFObjects", cSettings: [.headerSearchPath("../../bpf")]),
 
@@ -49,7 +51,7 @@ let package = Package(
         module("Policy", []),
         module("Datasets", ["Background", systemPackage]),
         module("Tracing", ["BPF", "CBPFObjects", "CLinux", "Datasets", systemPackage]),
-        module("Snapshots", ["Datasets"]),
+        module("Snapshots", ["Background", "CLinux", "Datasets", "CZFSCore", systemPackage]),
         module("Daemon", ["Background", "BPF", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage]),
         module("Scratch", ["Background", "Datasets", "CLinux", systemPackage]),
         module(
@@ -69,9 +71,11 @@ let package = Package(
         .executableTarget(name: "kairos", dependencies: ["Commands", argumentParser], swiftSettings: strict),
 
         tests("Background", ["Background", systemPackage]),
-        tests("Policy", ["Policy"]),
-        tests("Datasets", ["Datasets", "Policy"]),
-        tests("Snapshots", ["Snapshots", "Datasets"]),
+        .target(name: "TestSupport", dependencies: ["Datasets"], path: "Tests/TestSupport", swiftSettings: strict),
+        tests("Policy", ["Policy", "TestSupport"]),
+        tests("Datasets", ["Datasets", "Policy", "TestSupport"]),
+        .target(name: "CFakeZFSCore", dependencies: ["CZFSCore"], path: "Tests/FakeZFSCore"),
+        tests("Snapshots", ["Snapshots", "Datasets", "Scratch", "TestSupport", "CZFSCore", "CFakeZFSCore"]),
         tests("Tracing", ["Tracing", "Datasets", "CBPFObjects"]),
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
         tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy"]),

@@ -4,6 +4,7 @@ import Daemon
 import Datasets
 import Glibc
 import Policy
+import Snapshots
 import Tracing
 
 struct DoctorCommand: ParsableCommand {
@@ -176,7 +177,7 @@ enum Doctor {
         case .failure(let error):
             return [Finding(status: .problem, subject: "zfs", detail: error.description, remedy: error.hint)]
         case .success(let listing):
-            var findings = [flavour(command)]
+            var findings = [flavour(command), engine()]
             do {
                 let mounts = try MountTable.read()
                 findings += pools(command) + datasets(listing.datasets, mounts)
@@ -201,6 +202,19 @@ enum Doctor {
             status: .ok, subject: "zfs",
             detail: "zfs-fuse\(number.isEmpty ? "" : ", pool version \(number)"), \(SafeText.line(command.zfs)); "
                 + "one dataset a snapshot call")
+    }
+
+    /// What `kairos run` takes snapshots with.
+    private static func engine() -> Finding {
+        let chosen = ChosenEngine.automatic(kernelHasZFS: KernelSupport.zfsModule != nil)
+        let remedy: String? =
+            switch chosen.missing {
+            // The zfs command of zfs-fuse is as it should be.
+            case nil, .notInKernel: nil
+            case let error?: error.hint
+            }
+        return Finding(
+            status: .ok, subject: "engine", detail: "\(chosen.name): \(chosen.reason)", remedy: remedy)
     }
 
     /// A pool that is suspended or read-only takes no snapshot.

@@ -70,6 +70,12 @@ struct RunCommand: ParsableCommand {
             valueName: "duration"))
     var audit = "10m"
 
+    @Option(
+        help: ArgumentHelp(
+            "What takes snapshots: auto, cli (the zfs command) or libzfs-core. auto: libzfs_core where it works.",
+            valueName: "engine"))
+    var engine = EngineChoice.auto.rawValue
+
     @Flag(name: .shortAndLong, help: "JSON lines on stdout.")
     var json = false
 
@@ -137,6 +143,12 @@ struct RunCommand: ParsableCommand {
             let sets = ProbeSet.allCases.map(\.rawValue).joined(separator: ", ")
             throw Output.failure("--probes '\(SafeText.line(probes))': there are auto, \(sets)", status: 64)
         }
+        guard let choice = EngineChoice(rawValue: engine) else {
+            let choices = EngineChoice.allCases.map(\.rawValue).joined(separator: ", ")
+            throw Output.failure("--engine '\(SafeText.line(engine))': there are \(choices)", status: 64)
+        }
+        // Who names a command wants it run.
+        configuration.engine = choice == .auto && zfsCommand != nil ? .cli : choice
         guard ringBytes >= 4096 else { throw Output.failure("--ring-bytes: at least 4096", status: 64) }
         configuration.probes = ProbeSet(rawValue: probes)
         configuration.audit = audit == "off" ? nil : try duration("--audit", audit)

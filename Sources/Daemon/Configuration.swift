@@ -21,6 +21,8 @@ public struct Configuration: Sendable {
     public var probes: ProbeSet?
     /// How often ZFS's own figures are compared with what the probes said; nil for never.
     public var audit: Duration? = .seconds(600)
+    /// What takes the snapshots.
+    public var engine = EngineChoice.auto
     /// The ring's size in bytes.
     public var ringBytes = 1 << 20
     /// Report each change, as far as records tell of it: the first of a kind on a file between two snapshots.

@@ -91,7 +91,7 @@ extension Daemon {
     private func snapshot(_ jobs: [AttemptWork.Job]) {
         let flavour = flavour(of: jobs.lazy.compactMap(\.mounted).first)
         let engine: any SnapshotEngine =
-            configuration.dryRun ? DryRunEngine() : CommandEngine(command, flavour: flavour)
+            configuration.dryRun ? DryRunEngine() : engine.engine(command, flavour: flavour)
         let request = SnapshotRequest(
             items: jobs.map { SnapshotRequest.Item(dataset: $0.dataset, properties: $0.properties) },
             name: namer.next(wallClock: SystemClock.wall()))
@@ -256,8 +256,8 @@ extension Daemon {
                 dataset.isStuckReported = true
                 report(
                     .warning(
-                        "\(dataset.info.name): the zfs command has not come back for 30 s; its changes are at risk until it "
-                            + "does; is the pool suspended? see 'zpool status \(dataset.info.pool)'"))
+                        "\(dataset.info.name): ZFS has not answered for 30 s; its changes are at risk until it does; "
+                            + "is the pool suspended? see 'zpool status \(dataset.info.pool)'"))
             }
         }
         return next

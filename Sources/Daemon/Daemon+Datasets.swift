@@ -3,6 +3,7 @@ import Background
 import Datasets
 import Glibc
 import Policy
+import Snapshots
 import SystemPackage
 import Tracing
 
@@ -266,7 +267,7 @@ extension Daemon {
             .ready(
                 DaemonEvent.Ready(
                     datasets: watched.values.map(\.info.name).sorted(), probes: probes.kind.rawValue,
-                    engine: configuration.dryRun ? "dry run" : "zfs command", blindSpots: probes.blindSpots)))
+                    engine: configuration.dryRun ? DryRunEngine().name : engine.name, blindSpots: probes.blindSpots)))
     }
 
     func tellStatus() {

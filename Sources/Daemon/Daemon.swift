@@ -13,6 +13,7 @@ public enum StartError: Error, Sendable, CustomStringConvertible {
     case probes(ProbeError)
     case selection(SelectionError)
     case zfs(ZFSError)
+    case engine(ZFSCoreError)
     case mounts(MountTableError)
     case lock(InstanceLockError)
     case notMounted(String)
@@ -25,6 +26,8 @@ public enum StartError: Error, Sendable, CustomStringConvertible {
         case .probes(let error): error.description
         case .selection(let error): error.description
         case .zfs(let error): error.description
+        case .engine(let error):
+            "--engine \(EngineChoice.libzfsCore.rawValue): \(error); \(error.hint); or leave the flag out"
         case .mounts(let error): error.description
         case .lock(let error): error.description
         case .notMounted(let name):
@@ -77,6 +80,7 @@ public final class Daemon {
 
     let configuration: Configuration
     let command: ZFSCommand
+    let engine: ChosenEngine
     let catalog: DatasetCatalog
     let report: (DaemonEvent) -> Void
     let probes: Probes
@@ -142,6 +146,9 @@ public final class Daemon {
         self.report = report
         catalog = DatasetCatalog(command)
         namer = SnapshotNamer(prefix: configuration.prefix)
+        do {
+            engine = try configuration.engine.resolve(kernelHasZFS: KernelSupport.zfsModule != nil)
+        } catch { throw .engine(error) }
         do {
             inbox = try Inbox()
             loop = try EventLoop(signals: signals, inbox: inbox.wakeup)

@@ -1,4 +1,10 @@
-/// A `zfs` or `zpool` command that failed, or could not be run.
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
+/// A `zfs` or `zpool` command, or a call that stands for one, that failed or could not be made.
 public struct ZFSError: Error, Hashable, Sendable, CustomStringConvertible {
     /// What went wrong, as far as the command's words tell.
     public enum Kind: String, Sendable, Hashable, CaseIterable {
@@ -40,6 +46,8 @@ public struct ZFSError: Error, Hashable, Sendable, CustomStringConvertible {
         case signal(Int32)
         /// It was told to die and had not by the time this error was made.
         case stillRunning
+        /// It was a call of a library and returned this: an errno, or one of ZFS's own from 1024 on; 0 is success.
+        case errno(Int32)
 
         /// As in "zfs list: exit status 1".
         public var description: String {
@@ -48,6 +56,8 @@ public struct ZFSError: Error, Hashable, Sendable, CustomStringConvertible {
             case .status(let status): "exit status \(status)"
             case .signal(let signal): "ended by signal \(signal)"
             case .stillRunning: "still running"
+            case .errno(0): "done"
+            case .errno(let number): "error \(number)"
             }
         }
     }
@@ -97,6 +107,27 @@ public struct ZFSError: Error, Hashable, Sendable, CustomStringConvertible {
             if let kind = classify(line: String(line)) { return kind }
         }
         return exit == .status(2) ? .usage : .other
+    }
+
+    /// The kind of a failure, told from what a call of libzfs_core returned.
+    ///
+    /// It follows what libzfs makes of these (`zfs_standard_error_fmt`), so that both engines give the same kinds.
+    public static func classify(errno number: Int32) -> Kind {
+        switch number {
+        case ENOENT: .datasetMissing
+        case EEXIST: .exists
+        case ENOSPC, EDQUOT: .noSpace
+        // EAGAIN: suspended before the call began; ESHUTDOWN: exported by force in its middle.
+        case EAGAIN, ESHUTDOWN: .poolSuspended
+        case EPERM, EACCES: .permission
+        case EBUSY: .busy
+        case ENAMETOOLONG: .invalidName
+        case ENXIO, ENODEV: .notRunning
+        // EXDEV: two pools, or a dataset twice. ENOTSUP: the pool's version is too old for properties of snapshots.
+        // ZFS_ERR_IOC_CMD_UNAVAIL (1029) to ZFS_ERR_IOC_ARG_BADTYPE (1032): the module is older than the library.
+        case EINVAL, EXDEV, ENOTSUP, 1029...1032: .usage
+        default: .other
+        }
     }
 
     private static func classify(line: String) -> Kind? {
@@ -171,6 +202,15 @@ public struct ZFSError: Error, Hashable, Sendable, CustomStringConvertible {
 }
 
 extension ZFSError.Kind {
+    /// Whether the same would come of trying any other dataset of the pool, perhaps after as long a wait.
+    public var concernsPool: Bool {
+        switch self {
+        case .poolSuspended, .timedOut, .notRunning, .commandMissing: true
+        case .datasetMissing, .exists, .noSpace, .permission, .busy, .usage, .invalidName, .outputTooLarge, .other:
+            false
+        }
+    }
+
     /// What to do when nothing better is known.
     var hint: String {
         switch self {

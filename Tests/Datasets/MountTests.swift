@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import Datasets
@@ -31,7 +32,7 @@ private func path(_ bytes: [UInt8]?) -> String? { bytes.map { String(decoding: $
     }
 
     @Test func roundTrips() throws {
-        var random = Seeded(state: 1)
+        var random = SplitMix64(seed: 1)
         for _ in 0..<1000 {
             let number = DeviceNumber(kernel: UInt32.random(in: 0 ... .max, using: &random))
             #expect(DeviceNumber(stDevice: number.stDevice) == number)
@@ -103,7 +104,7 @@ private func path(_ bytes: [UInt8]?) -> String? { bytes.map { String(decoding: $
     }
 
     @Test func fuzz() {
-        var random = Seeded(state: 2)
+        var random = SplitMix64(seed: 2)
         let valid = Array("36 35 98:0 /m\\040x /mnt2 rw,noatime master:1 - fuse.zfs tank/a rw\n".utf8)
         for _ in 0..<3000 {
             let bytes = (0..<Int.random(in: 0..<60, using: &random)).map { _ in

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import Datasets
@@ -88,7 +89,7 @@ import Testing
     }
 
     @Test func fuzz() {
-        var random = Seeded(state: 3)
+        var random = SplitMix64(seed: 3)
         let pieces = [
             "a", "b", "\t", "\n", "guid", "kairos:enabled", "local", "inherited from ", "\u{0}", "é", "\u{301}",
         ]

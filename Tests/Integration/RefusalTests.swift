@@ -18,31 +18,36 @@ struct Refusal: Sendable, CustomTestStringConvertible {
         self.words = words
     }
 
-    static let all: [Refusal] = [
-        Refusal("unknown dataset", ["POOL/nowhere"], "POOL/nowhere"),
-        Refusal("unknown pool", ["nowhere/a"], "nowhere/a"),
-        Refusal("one of two is unknown", ["POOL/a", "POOL/nowhere"], "POOL/nowhere"),
-        Refusal("a snapshot", ["POOL/a@monday"], "POOL/a@monday", "snapshot"),
-        Refusal("a path", ["DIR/mnt/a"], "DIR/mnt/a"),
-        Refusal("an illegal name", ["POOL/a//b"], "POOL/a//b"),
-        Refusal("a name with a terminal escape", ["POOL/\u{1B}[2J"], #"\u{1B}[2J"#),
-        Refusal("an empty name", [""]),
-        Refusal("not mounted", ["POOL/unmounted"], "POOL/unmounted", "not mounted", "zfs mount"),
-        Refusal("no mount point", ["POOL/none"], "POOL/none", "not mounted", "mountpoint"),
-        Refusal("one of two is not mounted", ["POOL/a", "POOL/unmounted"], "POOL/unmounted"),
-        Refusal("named twice", ["POOL/a", "POOL/a"], "twice"),
-        Refusal("malformed --quiet", ["--quiet", "soon", "POOL/a"], "--quiet", "soon"),
-        Refusal("--max-delay without a unit", ["--max-delay", "30", "POOL/a"], "--max-delay", "30"),
-        Refusal("negative --min-interval", ["--min-interval=-1s", "POOL/a"], "--min-interval", "-1s"),
-        Refusal("quiet above max-delay", ["--quiet", "1m", "--max-delay", "1s", "POOL/a"], "quiet", "max-delay"),
-        Refusal("--min-interval of nothing", ["--min-interval", "0s", "POOL/a"], "min-interval"),
-        Refusal("malformed glob", ["--ignore", "[a-", "POOL/a"], "--ignore", "[a-"),
-        Refusal("malformed prefix", ["--prefix", "a@b", "POOL/a"], "--prefix", "'@'"),
-        Refusal("unknown probes", ["--probes", "magic", "POOL/a"], "--probes", "magic", "syscalls"),
-        Refusal("-r without a dataset", ["-r"], "-r"),
-        Refusal("no zfs command", ["--zfs-command", "DIR/none", "POOL/a"], "DIR/none"),
-        Refusal("nothing enabled", ["--zfs-command", "DIR/only-zfs"], "kairos:enabled=on", "zfs set"),
-    ]
+    static let all: [Refusal] =
+        [
+            Refusal("unknown dataset", ["POOL/nowhere"], "POOL/nowhere"),
+            Refusal("unknown pool", ["nowhere/a"], "nowhere/a"),
+            Refusal("one of two is unknown", ["POOL/a", "POOL/nowhere"], "POOL/nowhere"),
+            Refusal("a snapshot", ["POOL/a@monday"], "POOL/a@monday", "snapshot"),
+            Refusal("a path", ["DIR/mnt/a"], "DIR/mnt/a"),
+            Refusal("an illegal name", ["POOL/a//b"], "POOL/a//b"),
+            Refusal("a name with a terminal escape", ["POOL/\u{1B}[2J"], #"\u{1B}[2J"#),
+            Refusal("an empty name", [""]),
+            Refusal("not mounted", ["POOL/unmounted"], "POOL/unmounted", "not mounted", "zfs mount"),
+            Refusal("no mount point", ["POOL/none"], "POOL/none", "not mounted", "mountpoint"),
+            Refusal("one of two is not mounted", ["POOL/a", "POOL/unmounted"], "POOL/unmounted"),
+            Refusal("named twice", ["POOL/a", "POOL/a"], "twice"),
+            Refusal("malformed --quiet", ["--quiet", "soon", "POOL/a"], "--quiet", "soon"),
+            Refusal("--max-delay without a unit", ["--max-delay", "30", "POOL/a"], "--max-delay", "30"),
+            Refusal("negative --min-interval", ["--min-interval=-1s", "POOL/a"], "--min-interval", "-1s"),
+            Refusal("quiet above max-delay", ["--quiet", "1m", "--max-delay", "1s", "POOL/a"], "quiet", "max-delay"),
+            Refusal("--min-interval of nothing", ["--min-interval", "0s", "POOL/a"], "min-interval"),
+            Refusal("malformed glob", ["--ignore", "[a-", "POOL/a"], "--ignore", "[a-"),
+            Refusal("malformed prefix", ["--prefix", "a@b", "POOL/a"], "--prefix", "'@'"),
+            Refusal("unknown probes", ["--probes", "magic", "POOL/a"], "--probes", "magic", "syscalls"),
+            Refusal("unknown engine", ["--engine", "magic", "POOL/a"], "--engine", "magic", "libzfs-core"),
+            Refusal("-r without a dataset", ["-r"], "-r"),
+            Refusal("no zfs command", ["--zfs-command", "DIR/none", "POOL/a"], "DIR/none"),
+            Refusal("nothing enabled", ["--zfs-command", "DIR/only-zfs"], "kairos:enabled=on", "zfs set"),
+        ]
+        // zfs-fuse has no libzfs_core.
+        + (access("/sys/module/zfs", F_OK) == 0
+            ? [] : [Refusal("no libzfs_core", ["--engine", "libzfs-core", "POOL/a"], "libzfs-core", "modprobe zfs")])
 }
 
 extension IntegrationTests {

@@ -1,4 +1,5 @@
 import Policy
+import TestSupport
 import Testing
 
 /// The policy in simulated worlds. To look at one that failed: `World.run(seed: 0x...)`.

@@ -1,4 +1,5 @@
 @testable import Policy
+import TestSupport
 import Testing
 
 @Suite("Durations as text")

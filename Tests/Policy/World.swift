@@ -1,4 +1,5 @@
 import Policy
+import TestSupport
 
 /// Which parts of reality a simulated run has.
 struct Profile: CustomStringConvertible {

@@ -1,4 +1,5 @@
 import Policy
+import TestSupport
 
 /// What a run will be made of.
 extension World {

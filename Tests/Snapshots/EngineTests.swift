@@ -1,4 +1,5 @@
 import Datasets
+import TestSupport
 import Testing
 
 @testable import Snapshots
@@ -9,10 +10,10 @@ import Glibc
 import Musl
 #endif
 
-private let first = SnapshotName(time: Timestamp(milliseconds: 0))
+let first = SnapshotName(time: Timestamp(milliseconds: 0))
 private let zero = "kairos-1970-01-01T00.00.00.000Z"
 
-private func item(_ dataset: String, _ trigger: SnapshotTrigger? = nil, _ changes: ChangeCounts = [:])
+func item(_ dataset: String, _ trigger: SnapshotTrigger? = nil, _ changes: ChangeCounts = [:])
     -> SnapshotRequest.Item
 {
     let properties = trigger.map { SnapshotProperties(trigger: $0, changes: changes).properties }
@@ -20,11 +21,11 @@ private func item(_ dataset: String, _ trigger: SnapshotTrigger? = nil, _ change
 }
 
 extension SnapshotResult {
-    fileprivate var taken: TakenSnapshot? { try? outcome.get() }
-    fileprivate var error: SnapshotError? {
+    var taken: TakenSnapshot? { try? outcome.get() }
+    var error: SnapshotError? {
         if case .failure(let error) = outcome { error } else { nil }
     }
-    fileprivate var kind: ZFSError.Kind? {
+    var kind: ZFSError.Kind? {
         if case .command(let error) = error { error.kind } else { nil }
     }
 }

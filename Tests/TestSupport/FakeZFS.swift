@@ -8,8 +8,8 @@ import Musl
 
 /// A directory of its own with a `zfs` and a `zpool` that record how they are called and answer as they are told.
 /// It goes away with the last reference to it.
-final class FakeZFS: Sendable {
-    let directory: String
+package final class FakeZFS: Sendable {
+    package let directory: String
 
     /// Each call writes its arguments, NUL after each, and its environment to files; then the answer of that call's
     /// number is run, or the default one.
@@ -24,7 +24,7 @@ final class FakeZFS: Sendable {
         if [ -f "$dir/answer.$n" ]; then . "$dir/answer.$n"; elif [ -f "$dir/answer" ]; then . "$dir/answer"; fi
         """
 
-    init() throws {
+    package init() throws {
         var template = Array("/tmp/kairos-fake-zfs-XXXXXX\0".utf8CString)
         guard mkdtemp(&template) != nil else { throw FakeError(what: "mkdtemp", errno: errno) }
         directory = String(decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -48,18 +48,18 @@ final class FakeZFS: Sendable {
     }
 
     /// The command of this directory, trusted as it is.
-    func command(timeLimit: Duration? = .seconds(30)) -> ZFSCommand {
+    package func command(timeLimit: Duration? = .seconds(30)) -> ZFSCommand {
         ZFSCommand(zfs: directory + "/zfs", zpool: directory + "/zpool", timeLimit: timeLimit)
     }
 
     /// What to do from now on in every call without an answer of its own: lines of `sh`.
-    func answer(_ lines: String) throws { try write("answer", lines + "\n") }
+    package func answer(_ lines: String) throws { try write("answer", lines + "\n") }
 
     /// What to do in the call of this number, from 1.
-    func answer(call: Int, _ lines: String) throws { try write("answer.\(call)", lines + "\n") }
+    package func answer(call: Int, _ lines: String) throws { try write("answer.\(call)", lines + "\n") }
 
     /// The arguments of each call, the program's name first.
-    func calls() throws -> [[String]] {
+    package func calls() throws -> [[String]] {
         let count = Int(try read("count").prefix { $0 != "\n" }) ?? 0
         return try (0..<count).map { index in
             try read("call.\(index + 1)").split(separator: "\0", omittingEmptySubsequences: false).dropLast().map {
@@ -68,18 +68,18 @@ final class FakeZFS: Sendable {
         }
     }
 
-    func environment(call: Int) throws -> Set<String> {
+    package func environment(call: Int) throws -> Set<String> {
         Set(try read("env.\(call)").split(separator: "\n").map { String($0) })
     }
 
-    func write(_ name: String, _ text: String) throws {
+    package func write(_ name: String, _ text: String) throws {
         guard let file = fopen(directory + "/" + name, "we") else { throw FakeError(what: name, errno: errno) }
         defer { fclose(file) }
         let bytes = Array(text.utf8)
         guard fwrite(bytes, 1, bytes.count, file) == bytes.count else { throw FakeError(what: name, errno: errno) }
     }
 
-    func read(_ name: String) throws -> String {
+    package func read(_ name: String) throws -> String {
         guard let file = fopen(directory + "/" + name, "re") else { throw FakeError(what: name, errno: errno) }
         defer { fclose(file) }
         var result: [UInt8] = []
@@ -89,7 +89,7 @@ final class FakeZFS: Sendable {
     }
 }
 
-struct FakeError: Error {
-    let what: String
-    let errno: Int32
+package struct FakeError: Error {
+    package let what: String
+    package let errno: Int32
 }
