@@ -286,9 +286,6 @@ static __always_inline bool scratch__send(struct scratch *sc, u32 tail, bool wak
 
 	if (!ctl)
 		return false;
-	if (tail > KAIROS_DATA_MAX)
-		tail = KAIROS_DATA_MAX;
-	size = sizeof(struct kairos_record) + tail;
 	/* Nobody has to wake for detail; but a ring that fills is drained before it overflows. */
 	if (wake || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE) / 4)
 		flags = BPF_RB_FORCE_WAKEUP;
@@ -296,6 +293,14 @@ static __always_inline bool scratch__send(struct scratch *sc, u32 tail, bool wak
 		__sync_fetch_and_add(&ctl->truncated, 1);
 	if (sc->record.flags & KAIROS_F_FAULT)
 		__sync_fetch_and_add(&ctl->faults, 1);
+	size = sizeof(struct kairos_record) + tail;
+	/*
+	 * In assembly, so that what is compared is what is passed on: the compiler likes to compare a copy, and Linux 6.1's
+	 * verifier does not carry the bound over to the other one.
+	 */
+	asm volatile("if %0 <= %1 goto +1\n%0 = %1"
+		     : "+r"(size)
+		     : "i"(sizeof(struct kairos_record) + KAIROS_DATA_MAX));
 	if (!bpf_ringbuf_output(&ring, &sc->record, size, flags)) {
 		__sync_fetch_and_add(&ctl->sent, 1);
 		return true;
