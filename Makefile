@@ -15,7 +15,7 @@ BPFOBJ  := $(OBJECTS)/kairos.bpf.o
 RELEASE := .build/release/kairos
 
 .DEFAULT_GOAL := build
-.PHONY: help deps bpf build debug test test-model test-unit test-integration demo format lint install uninstall clean
+.PHONY: help deps bpf build debug test test-model test-unit test-integration vm test-vm vm-shell demo format lint install uninstall clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -49,6 +49,15 @@ test-unit: debug ## run the tests that need neither root nor ZFS
 
 test-integration: debug ## run the tests on a real pool only
 	$(SWIFT) test --skip-build --filter IntegrationTests
+
+vm: ## prepare the virtual machines with a real OpenZFS (GUEST=zfs-2.3 or zfs-2.1: one of them)
+	@Tests/VM/prepare $(GUEST)
+
+test-vm: debug vm ## run the tests on a real pool in them (FILTER=, GUEST=)
+	@Tests/VM/test $(GUEST)
+
+vm-shell: debug ## a shell in one of them (CMD=: run that instead)
+	@Tests/VM/run $(or $(GUEST),zfs-2.3) $(if $(CMD),-- sh -c '$(subst ','\'',$(CMD))')
 
 demo: build ## see it work on a scratch pool
 	$(RELEASE) demo

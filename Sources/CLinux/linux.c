@@ -157,11 +157,6 @@ int kairos_openat2(int directory, const char *path, uint64_t flags, uint64_t res
 	return (int)syscall(SYS_openat2, directory, path, &how, sizeof(how));
 }
 
-int kairos_start_writeback(int fd)
-{
-	return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-}
-
 int kairos_syncfs(int fd)
 {
 	return syncfs(fd);

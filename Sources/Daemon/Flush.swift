@@ -15,7 +15,7 @@ enum Flush {
         var everything = mapped.isIncomplete
         for file in mapped.files.values where !everything {
             guard let path = file.path.flatMap({ mounts.path(device: file.device, path: $0) }),
-                flush(path, FileIdentity(device: file.device, inode: file.inode), mount.flavour)
+                flush(path, FileIdentity(device: file.device, inode: file.inode))
             else {
                 everything = true
                 break
@@ -34,20 +34,15 @@ enum Flush {
     }
 
     /// False when the path does not lead to that file any more.
-    private static func flush(_ path: [UInt8], _ file: FileIdentity, _ flavour: ZFSFlavour) -> Bool {
+    private static func flush(_ path: [UInt8], _ file: FileIdentity) -> Bool {
         // Looked at before it is opened: opening a device node, which may stand there by now, can have effects.
         guard let handle = Descriptor(file: path), FileIdentity(descriptor: handle.raw) == file else { return false }
         let descriptor = reopen(handle.raw)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
-        switch flavour {
-        case .kernel:
-            // Cheap, and enough: the pages become part of the open txg (docs/facts.md). Waiting for them can take 5 s.
-            return kairos_start_writeback(descriptor) == 0
-        case .fuse:
-            // Here writeback is a request to the daemon, and only a sync waits until it was answered.
-            return fdatasync(descriptor) == 0
-        }
+        // Not sync_file_range: it skips what is being written back already, so a store that came to such a page would
+        // be in no snapshot, and nothing would tell of it. With zfs-fuse only a sync waits for the daemon anyway.
+        return fdatasync(descriptor) == 0
     }
 
     private static func reopen(_ descriptor: CInt) -> CInt {

@@ -50,8 +50,6 @@ extern const uint64_t kairos_resolve_no_symlinks;
 extern const uint64_t kairos_open_path_directory;
 extern const uint64_t kairos_open_path;
 
-/* sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE): starts writing back the dirty pages of a file. */
-int kairos_start_writeback(int fd);
 int kairos_syncfs(int fd);
 
 /* A lock on a file for as long as the descriptor lives (flock LOCK_EX | LOCK_NB): -1 with EWOULDBLOCK if it is taken. */
