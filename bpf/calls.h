@@ -45,6 +45,7 @@ enum call {
 	CALL_SYMLINKAT, /* (target, newdirfd, new) */
 	CALL_MKNOD,     /* (path, ...) */
 	CALL_MKNODAT,   /* (dirfd, path, ...) */
+	CALL_SUBMIT,    /* (context, n, iocbs): io_submit */
 };
 
 #define CALLS 512
@@ -110,6 +111,7 @@ static const u8 calls[CALLS] = {
 	[__NR_linkat] = CALL_LINKAT,
 	[__NR_symlinkat] = CALL_SYMLINKAT,
 	[__NR_mknodat] = CALL_MKNODAT,
+	[__NR_io_submit] = CALL_SUBMIT,
 };
 
 #if defined(__TARGET_ARCH_x86)

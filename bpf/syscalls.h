@@ -74,8 +74,9 @@ static __always_inline u32 send_call(struct scratch *sc, u32 at, const struct ca
 	return scratch__send(sc, at, wake);
 }
 
-/* One change on an open file. */
-static __always_inline int change__file(struct file *file, int fd, u32 op, const struct call_args *args)
+/* One change on an open file; `early`: it may not be done yet. */
+static __always_inline int change__open(struct file *file, int fd, u32 op, const struct call_args *args, u32 probe,
+                                        bool early)
 {
 	struct inode *inode = FIELD(file, f_inode);
 	u32 dev = FIELD(inode, i_sb, s_dev);
@@ -83,10 +84,11 @@ static __always_inline int change__file(struct file *file, int fd, u32 op, const
 	    .device = dev,
 	    .slot = device__slot(dev),
 	    .op = op,
-	    .probe = KAIROS_PROBE_SYSCALLS,
+	    .probe = probe,
 	    .result = args->result,
 	    .syscall = args->number,
 	    .fd = fd,
+	    .early = early,
 	};
 
 	if (!tracing && c.slot == KAIROS_NO_SLOT)
@@ -101,26 +103,76 @@ static __always_inline int change__file(struct file *file, int fd, u32 op, const
 	return change__tell(&c);
 }
 
+static __always_inline int change__file(struct file *file, int fd, u32 op, const struct call_args *args)
+{
+	return change__open(file, fd, op, args, KAIROS_PROBE_SYSCALLS, false);
+}
+
+/* A change of a file that cannot be told: a path that nobody can read. */
+static __noinline int call__unknown(u32 op, const struct call_args *args, u32 probe)
+{
+	struct kairos_control *ctl = control__get();
+	struct scratch *sc;
+
+	if (!ctl || !args)
+		return 0;
+	sc = scratch__begin(probe, KAIROS_RECORD_CANDIDATE, op, bpf_ktime_get_ns());
+	if (sc) {
+		sc->record.flags |= KAIROS_F_FAULT;
+		send_call(sc, 0, args, wake__first(ctl));
+	}
+	return 0;
+}
+
 static __always_inline int call__file(int fd, u32 op, const struct call_args *args)
 {
 	struct file *file = file__of(fd);
 
 	if (!file) {
-		struct kairos_control *ctl = args->control;
-		struct scratch *sc;
-
-		/* Closed by another thread between the call's end and here. It was on some file: a path that nobody can read. */
+		/* Closed by another thread between the call's end and here. It was on some file. */
 		if (!(op & KAIROS_OPS_CHANGE))
 			return 0;
-		__sync_fetch_and_add(&ctl->unmatched, 1);
-		sc = scratch__begin(KAIROS_PROBE_SYSCALLS, KAIROS_RECORD_CANDIDATE, op, bpf_ktime_get_ns());
-		if (sc) {
-			sc->record.flags |= KAIROS_F_FAULT;
-			send_call(sc, 0, args, wake__first(ctl));
-		}
-		return 0;
+		__sync_fetch_and_add(&args->control->unmatched, 1);
+		return call__unknown(op, args, KAIROS_PROBE_SYSCALLS);
 	}
 	return change__file(file, fd, op, args);
+}
+
+#define SUBMITTED_MAX 8
+#define IOCB_CMD_PWRITE 1 /* include/uapi/linux/aio_abi.h */
+#define IOCB_CMD_PWRITEV 8
+
+/* What is submitted may be done already or later. Of more than a few at once, all that is known is that they were. */
+static __noinline int call__submit(const struct call_args *args)
+{
+	u32 i;
+
+	if (!args)
+		return 0;
+	for (i = 0; i < SUBMITTED_MAX; i++) {
+		struct {
+			u64 data;
+			u32 key, rw_flags;
+			u16 opcode;
+			u16 priority;
+			u32 fd;
+		} iocb = {}; /* the beginning of struct iocb */
+		struct file *file;
+		u64 pointer = 0;
+
+		if (i >= args->result)
+			return 0;
+		if (bpf_probe_read_user(&pointer, sizeof(pointer), (void *)(args->a[2] + i * 8)) ||
+		    bpf_probe_read_user(&iocb, sizeof(iocb), (void *)pointer))
+			return call__unknown(KAIROS_OP_WRITE, args, KAIROS_PROBE_SYSCALLS);
+		if (iocb.opcode != IOCB_CMD_PWRITE && iocb.opcode != IOCB_CMD_PWRITEV)
+			continue;
+		file = file__of(iocb.fd);
+		if (!file)
+			return call__unknown(KAIROS_OP_WRITE, args, KAIROS_PROBE_SYSCALLS);
+		change__open(file, -1, KAIROS_OP_WRITE, args, KAIROS_PROBE_SYSCALLS, true);
+	}
+	return i < args->result ? call__unknown(KAIROS_OP_WRITE, args, KAIROS_PROBE_SYSCALLS) : 0;
 }
 
 /* The flags come from the caller: the kernel takes O_TRUNC out of the file's own when it has obeyed it. */
@@ -477,6 +529,8 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 		return result ? call__file(args.a[2], KAIROS_OP_WRITE, &args) : 0;
 	case CALL_FALLOCATE:
 		return call__file(args.a[0], KAIROS_OP_WRITE, &args);
+	case CALL_SUBMIT:
+		return result ? call__submit(&args) : 0;
 	case CALL_FATTR:
 		return call__file(args.a[0], KAIROS_OP_ATTR, &args);
 	case CALL_IOCTL:
@@ -565,6 +619,83 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 		return call__names(KAIROS_OP_RENAME, &first, &second, &args);
 	}
 	return 0;
+}
+
+/* include/uapi/linux/io_uring.h: enum io_uring_op, whose numbers are the kernel's interface. */
+enum {
+	URING_WRITEV = 2,
+	URING_WRITE_FIXED = 5,
+	URING_FALLOCATE = 17,
+	URING_OPENAT = 18,
+	URING_WRITE = 23,
+	URING_OPENAT2 = 28,
+	URING_SPLICE = 30,
+	URING_RENAMEAT = 35,
+	URING_UNLINKAT = 36,
+	URING_MKDIRAT = 37,
+	URING_SYMLINKAT = 38,
+	URING_LINKAT = 39,
+	URING_FSETXATTR = 41,
+	URING_SETXATTR = 42,
+	URING_FTRUNCATE = 55,
+};
+
+/*
+ * The end of a request of io_uring, in whatever thread did it. A request on a file has it at hand; the paths of the others
+ * are gone by now, so every dataset is checked. The arguments behind the second differ between kernels, and the result
+ * is in the request.
+ */
+SEC("tp_btf/io_uring_complete")
+int syscalls__io_uring(u64 *ctx)
+{
+	struct io_kiocb *request = (void *)ctx[1];
+	struct kairos_control *ctl = control__get();
+	struct call_args args = {.number = KAIROS_NO_SYSCALL};
+	u32 opcode, op = KAIROS_OP_WRITE;
+	struct file *file;
+
+	/* What a request leaves behind it besides its end has none. */
+	if (!ctl || !READ_ONCE(ctl->ready) || !request)
+		return 0;
+	args.control = ctl;
+	args.result = BPF_CORE_READ(request, cqe.res);
+	if (args.result < 0)
+		return 0;
+	opcode = BPF_CORE_READ(request, opcode);
+	switch (opcode) {
+	case URING_WRITEV:
+	case URING_WRITE_FIXED:
+	case URING_WRITE:
+	case URING_SPLICE:
+		if (!args.result)
+			return 0;
+		break;
+	case URING_FALLOCATE:
+		break;
+	case URING_FTRUNCATE:
+		op = KAIROS_OP_TRUNCATE;
+		break;
+	case URING_FSETXATTR:
+		op = KAIROS_OP_ATTR;
+		break;
+	case URING_OPENAT:
+	case URING_OPENAT2:
+		file = file__of(args.result);
+		if (!file || !(FIELD(file, f_mode) & FMODE_CREATED))
+			return 0;
+		return change__open(file, -1, KAIROS_OP_CREATE, &args, KAIROS_PROBE_IO_URING_COMPLETE, false);
+	case URING_RENAMEAT:
+	case URING_UNLINKAT:
+	case URING_MKDIRAT:
+	case URING_SYMLINKAT:
+	case URING_LINKAT:
+	case URING_SETXATTR:
+		return call__unknown(op, &args, KAIROS_PROBE_IO_URING_COMPLETE);
+	default:
+		return 0;
+	}
+	file = file__cast((u64)BPF_CORE_READ(request, file));
+	return file ? change__open(file, -1, op, &args, KAIROS_PROBE_IO_URING_COMPLETE, false) : 0;
 }
 
 /*

@@ -100,7 +100,10 @@ extension ProbeSet {
     ]
 
     private static let systemCalls = [
-        ProbeProgram(name: "syscalls__exit", hook: .tracepoint("sys_exit"))
+        ProbeProgram(name: "syscalls__exit", hook: .tracepoint("sys_exit")),
+        ProbeProgram(
+            name: "syscalls__io_uring", hook: .tracepoint("io_uring_complete"),
+            blindSpot: "io_uring: this kernel has no io_uring_complete tracepoint"),
     ]
 
     private static func dentry(of function: String, nth: Int = 0) -> ProbeProgram.Hook {
@@ -191,7 +194,7 @@ extension ProbeSet {
         switch self {
         case .syscalls:
             [
-                "changes by io_uring and by aio (io_submit), by the kernel's NFS server and by loop devices",
+                "changes by the kernel's NFS server and by loop devices",
                 "changes in an overlay file system whose upper directory lies on a dataset (containers)",
                 "the rarer calls of 32-bit programs: links, attributes, splices",
                 "a path that another thread of its process rewrites during the call",
