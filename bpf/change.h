@@ -95,6 +95,7 @@ struct change {
 	const char *old_name; /* and what it was called there */
 	u32 old_length;       /* with its NUL; 0: no rename */
 	bool early;           /* the change is not done yet, and may be in the epoch after the one marked */
+	bool hidden;          /* the file has no name: deleted and still open, or not linked yet */
 };
 
 /* Remember whose descriptor wrote the file. The common case, the same one again, costs one look-up. */
@@ -136,6 +137,10 @@ static __noinline int change__tell(const struct change *c)
 		s = bpf_map_lookup_elem(&slots, &slot);
 		if (!s)
 			return 0;
+		if (c->hidden) {
+			__sync_fetch_and_add(&s->hidden, 1);
+			return 0;
+		}
 		flags = READ_ONCE(s->flags);
 		/* Ignore rules go by names. But a page is dirtied by an inode, under whatever name it was mapped. */
 		if (flags & KAIROS_SLOT_WAKE_RECORD && c->op != KAIROS_OP_STORE && c->dentry) {

@@ -93,7 +93,8 @@ struct kairos_slot {
 	__u64 captured_txg;   /* of the newest snapshot; user space raises it where ZFS says that there is no change */
 	__u64 noise_txg;      /* the newest that holds something that is no change: an access time, a freed file */
 	__u64 dirtied_ns;     /* of the change that made `dirty_txg` pass `captured_txg` */
-	__u64 reserved[4];
+	__u64 hidden;         /* changes of files without a name, which no snapshot shows */
+	__u64 reserved[3];
 };
 
 enum kairos_slot_flag {

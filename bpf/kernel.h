@@ -67,6 +67,7 @@ struct inode {
 	u16 i_mode;
 	struct super_block *i_sb;
 	unsigned long i_ino;
+	unsigned int i_nlink;
 	u32 i_generation;
 	struct hlist_head i_dentry;
 };

@@ -100,6 +100,7 @@ static __always_inline int change__open(struct file *file, int fd, u32 op, const
 	c.generation = FIELD(inode, i_generation);
 	c.mnt = (u64)FIELD(file, f_path.mnt);
 	c.dentry = (u64)FIELD(file, f_path.dentry);
+	c.hidden = !FIELD(inode, i_nlink);
 	return change__tell(&c);
 }
 
@@ -727,6 +728,7 @@ static __always_inline int change__folio(struct address_space *mapping)
 		return 0;
 	c.inode = inode->i_ino;
 	c.generation = inode->i_generation;
+	c.hidden = !inode->i_nlink;
 	alias = inode->i_dentry.first;
 	if (alias)
 		c.dentry = (u64)alias - bpf_core_field_offset(struct dentry, d_u.d_alias);

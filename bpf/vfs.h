@@ -89,6 +89,7 @@ static __always_inline int vfs__changed(struct inode *inode, u64 dentry, u64 mnt
 		return 0;
 	c.inode = FIELD(inode, i_ino);
 	c.generation = FIELD(inode, i_generation);
+	c.hidden = !FIELD(inode, i_nlink);
 	return change__tell(&c);
 }
 

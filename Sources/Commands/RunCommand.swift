@@ -76,6 +76,9 @@ struct RunCommand: ParsableCommand {
             valueName: "engine"))
     var engine = EngineChoice.auto.rawValue
 
+    @Flag(help: "Tell of each change too: the first of a kind to a file between two snapshots.")
+    var changes = false
+
     @Flag(name: .shortAndLong, help: "JSON lines on stdout.")
     var json = false
 
@@ -156,6 +159,7 @@ struct RunCommand: ParsableCommand {
             throw Output.failure("--audit \(self.audit): at least 1s, or 'off'", status: 64)
         }
         configuration.dryRun = dryRun
+        configuration.tellsChanges = changes
         configuration.ringBytes = ringBytes
         return configuration
     }

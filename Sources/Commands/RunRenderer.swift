@@ -181,6 +181,8 @@ final class JSONRunRenderer: RunRenderer {
         var time: String
         var dataset: String
         var op: String
+        /// Of the file, where the probes knew it; else null.
+        var inode: UInt64?
         var path: String?
         var newPath: String?
         var pid: UInt32
@@ -273,7 +275,8 @@ final class JSONRunRenderer: RunRenderer {
         let paths = report.paths.map { SafeText.line($0, limit: 4096) }
         return Change(
             time: Timestamp(seconds: time.seconds, nanoseconds: time.nanoseconds).rfc3339, dataset: report.dataset,
-            op: report.record.operation.name, path: paths.first, newPath: paths.dropFirst().first, pid: process.pid,
+            op: report.record.operation.name, inode: report.record.name == nil ? report.record.inode : nil,
+            path: paths.first, newPath: paths.dropFirst().first, pid: process.pid,
             uid: process.user, comm: SafeText.line(process.command))
     }
 

@@ -65,7 +65,7 @@ extension Daemon {
             serial: serial, isCheck: isCheck, started: started, epoch: slot.epoch, trigger: trigger, first: first,
             last: last,
             summary: dataset.summary, mapped: dataset.mapped,
-            changes: slot.changes + dataset.resolvedChanges, epochStarted: dataset.epochStarted,
+            changes: slot.changes + dataset.resolvedChanges, hidden: slot.hidden, epochStarted: dataset.epochStarted,
             isAudit: isCheck && dataset.isAuditAlone && dataset.summary.isEmpty && !dataset.isFirst)
         dataset.isAuditAlone = false
         dataset.epoch = probes.slots.advanceEpoch(dataset.slot)
@@ -160,11 +160,12 @@ extension Daemon {
             _ = dataset.policy.handle(.checkFailed(at: now), now: now)
             failed(dataset, operation: "check", nil, result.warnings.joined(separator: "; "))
         case .verdict(let verdict):
-            let isExplained = attempt.isAudit && dataset.hasIgnored
+            let isExplained =
+                attempt.isAudit && (dataset.hasIgnored || attempt.hidden > dataset.hiddenCaptured)
             if case .unchanged = verdict {
                 unchanged(dataset, attempt, now)
             } else if isExplained {
-                // ZFS knows of no ignored paths.
+                // ZFS knows of no ignored paths, and of files without a name it keeps the blocks.
                 unchanged(dataset, attempt, now)
             } else {
                 // What ZFS cannot tell counts as a change: a snapshot too many is better than one too few.
@@ -187,6 +188,7 @@ extension Daemon {
         dataset.isFailing = false
         _ = dataset.policy.handle(.unchanged(started: Instant(nanoseconds: attempt.started)), now: now)
         dataset.changesCaptured = attempt.changes
+        dataset.hiddenCaptured = attempt.hidden
         // Ten minutes of silence are not worth a line each.
         if !attempt.isAudit { report(.unchanged(dataset: dataset.info.name)) }
     }
@@ -228,6 +230,7 @@ extension Daemon {
                     window: window.map { .nanoseconds(Int64(clamping: $0)) }, engineTime: taken.duration,
                     isDryRun: taken.dryRun, failuresBefore: failures)))
         dataset.changesCaptured = attempt.changes
+        dataset.hiddenCaptured = attempt.hidden
     }
 
     private func failed(_ dataset: WatchedDataset, operation: String, _ kind: ZFSError.Kind?, _ error: String) {

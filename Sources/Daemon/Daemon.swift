@@ -280,7 +280,9 @@ public final class Daemon {
         func isCommit(_ last: UInt64) -> Bool { dataset.settings.followsCommits && slot.lastCommit >= last }
         let time = Instant(nanoseconds: now)
         if let groups = slot.groups, dataset.attempt == nil {
-            if groups.isDirty {
+            // ZFS does not tell what was written. Where all that was seen are files that have no name, no snapshot shows it.
+            let isHidden = slot.hidden > dataset.hiddenCaptured && slot.changes <= dataset.changesCaptured
+            if groups.isDirty, !isHidden {
                 // Before the epoch began it was dirty too, and that was tried to capture.
                 let first = max(groups.dirtied, dataset.epochStarted)
                 let last = max(slot.last, first)
@@ -291,7 +293,11 @@ public final class Daemon {
             } else if !slot.isDirty {
                 _ = dataset.policy.handle(.captured, now: time)
                 // Somebody else's snapshot has what the records told of.
-                if dataset.policy.isClean { dataset.summary = ChangeSummary() }
+                if !groups.isDirty, dataset.policy.isClean {
+                    dataset.summary = ChangeSummary()
+                    dataset.changesCaptured = slot.changes
+                    dataset.hiddenCaptured = slot.hidden
+                }
             }
         }
         guard slot.isDirty else { return }

@@ -22,6 +22,7 @@ final class WatchedDataset {
         var mapped: MappedFiles
         /// The slot's counts when it began.
         var changes: UInt64
+        var hidden: UInt64
         /// When the epoch began that it ended.
         var epochStarted: UInt64
         /// Nothing but an audit asked for this check: a difference that it finds was missed.
@@ -46,6 +47,8 @@ final class WatchedDataset {
     /// The slot's running counts when it was taken into use, at the last snapshot, and for losses at the last look.
     let changesAtStart: UInt64
     var changesCaptured: UInt64
+    /// The slot's count of changes without a name at the last capture.
+    var hiddenCaptured: UInt64 = 0
     /// Changes by paths that user space resolved: the slot does not count them.
     var resolvedChanges: UInt64 = 0
     var lostSeen: UInt32
@@ -81,6 +84,7 @@ final class WatchedDataset {
         epoch = reading.epoch
         changesAtStart = reading.changes
         changesCaptured = reading.changes
+        hiddenCaptured = reading.hidden
         lostSeen = reading.lost
     }
 

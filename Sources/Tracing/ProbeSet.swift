@@ -1,5 +1,6 @@
 import BPF
 import Datasets
+import SystemPackage
 
 /// Which programs watch the file systems. See docs/design.md, "Probe sets".
 public enum ProbeSet: String, Sendable, Hashable, CaseIterable {
@@ -32,6 +33,8 @@ public enum ProbeError: Error, Sendable, CustomStringConvertible {
         case .noModuleBTF:
             "probe set zfs: the zfs module has no BTF (\(KernelSupport.moduleBTFPath)): it was built where there was no "
                 + "vmlinux beside the kernel's headers"
+        case .kernel(let set, let error) where set != .syscalls && error.errno == .notPermitted:
+            "probe set \(set.rawValue): this kernel refuses programs on its own functions (fentry: \(error.errno))"
         case .kernel(let set, let error): "probe set \(set.rawValue): \(error)"
         case .silent(let set, let programs):
             "probe set \(set.rawValue): attached, but these programs do not run (a test call was not seen): "
@@ -43,7 +46,7 @@ public enum ProbeError: Error, Sendable, CustomStringConvertible {
 
     /// What to do about it, where the failure tells.
     public var hint: String? {
-        if case .kernel(_, let error) = self { error.hint } else { nil }
+        if case .kernel(.syscalls, let error) = self { error.hint } else { nil }
     }
 
     /// libbpf's own log, for `--verbose`.

@@ -16,6 +16,8 @@ public struct SlotReading: Hashable, Sendable {
     public var lost: UInt32
     /// Of the newest change that was marked before it was done.
     public var early: UInt64
+    /// Changes of files without a name since then, which no snapshot shows.
+    public var hidden: UInt64
     /// What OpenZFS tells; nil where it does not.
     public var groups: TransactionGroups?
 }
@@ -58,7 +60,8 @@ public final class SlotTable: Sendable {
             epoch: epoch, isDirty: marked == epoch, first: slots.load64(at: base + Field.first),
             last: slots.load64(at: base + Field.last), lastCommit: slots.load64(at: base + Field.lastCommit),
             changes: slots.load64(at: base + Field.changes), lost: slots.load32(at: base + Field.lost),
-            early: slots.load64(at: base + Field.early), groups: hasGroups(slot) ? groups(slot) : nil)
+            early: slots.load64(at: base + Field.early), hidden: slots.load64(at: base + Field.hidden),
+            groups: hasGroups(slot) ? groups(slot) : nil)
     }
 
     /// Whether transaction groups tell of its changes.
@@ -153,6 +156,7 @@ public final class SlotTable: Sendable {
         static let changes = offset(\.changes)
         static let lost = offset(\.lost)
         static let early = offset(\.early_ns)
+        static let hidden = offset(\.hidden)
         static let dirty = offset(\.dirty_txg)
         static let captured = offset(\.captured_txg)
         static let noise = offset(\.noise_txg)

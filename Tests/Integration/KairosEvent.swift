@@ -6,6 +6,11 @@ struct KairosEvent: Decodable, Sendable {
     var dataset: String?
     var snapshot: String?
     var trigger: String?
+    /// Of a change.
+    var op: String?
+    var inode: UInt64?
+    var path: String?
+    var newPath: String?
     var changes: [String: UInt64]?
     var calls: UInt64?
     var paths: [String]?

@@ -25,15 +25,18 @@ struct TracedCall: Sendable, CustomTestStringConvertible {
     var testDescription: String { name }
 
     /// In which of the three watched datasets it is made: each has its turn.
-    var dataset: String { Self.targets[(Self.all.firstIndex { $0.name == name } ?? 0) % Self.targets.count] }
+    var dataset: String {
+        let number = (Self.all + Self.further).firstIndex { $0.name == name } ?? 0
+        return Self.targets[number % Self.targets.count]
+    }
     /// The directory of the call's own, from the dataset's root.
     var directory: String { "calls/" + name.filter { $0.isLetter || $0.isNumber || $0 == "_" } }
 
     static let targets = ["a", "a/nested", "b"]
 
     /// Makes what the call needs.
-    func prepare(in fixture: Fixture) throws {
-        let directory = fixture.path(dataset) + "/" + directory
+    func prepare(in fixture: Fixture, below prefix: String = "") throws {
+        let directory = fixture.path(dataset) + "/" + prefix + directory
         try makeDirectory(directory)
         for (name, entry) in given {
             switch entry {

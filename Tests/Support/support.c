@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <linux/io_uring.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -41,6 +43,7 @@ static const struct {
     {"renameat", SYS_renameat},
 #endif
     {"openat", SYS_openat},
+    {"ioctl", SYS_ioctl},
     {"openat2", SYS_openat2},
     {"write", SYS_write},
     {"pwrite64", SYS_pwrite64},
@@ -212,4 +215,106 @@ int support_bind(const char *from, const char *to)
 int support_unmount(const char *target)
 {
 	return umount2(target, MNT_DETACH);
+}
+
+const int support_o_direct = O_DIRECT;
+
+/* A ring of one entry each way, for one request. */
+static long io_uring_once(struct io_uring_sqe *request, bool by_kernel_thread)
+{
+	struct io_uring_params p = {.flags = by_kernel_thread ? IORING_SETUP_SQPOLL : 0, .sq_thread_idle = 1000};
+	int ring = (int)syscall(SYS_io_uring_setup, 1, &p);
+	size_t sq_size, cq_size;
+	long result = -1;
+	char *sq, *cq;
+	struct io_uring_sqe *sqes;
+	unsigned *tail;
+
+	if (ring < 0)
+		return -errno;
+	sq_size = p.sq_off.array + p.sq_entries * sizeof(unsigned);
+	cq_size = p.cq_off.cqes + p.cq_entries * sizeof(struct io_uring_cqe);
+	sq = mmap(NULL, sq_size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+	cq = mmap(NULL, cq_size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_CQ_RING);
+	sqes = mmap(NULL, p.sq_entries * sizeof(*sqes), PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
+	if (sq != MAP_FAILED && cq != MAP_FAILED && sqes != MAP_FAILED) {
+		unsigned wait = IORING_ENTER_GETEVENTS | (by_kernel_thread ? IORING_ENTER_SQ_WAKEUP : 0);
+
+		sqes[0] = *request;
+		((unsigned *)(sq + p.sq_off.array))[0] = 0;
+		tail = (unsigned *)(sq + p.sq_off.tail);
+		__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+		do
+			result = syscall(SYS_io_uring_enter, ring, by_kernel_thread ? 0 : 1, 1, wait, NULL, 0);
+		while (result < 0 && errno == EINTR);
+		result = result < 0 ? -errno : ((struct io_uring_cqe *)(cq + p.cq_off.cqes))[0].res;
+	} else {
+		result = -errno;
+	}
+	if (sqes != MAP_FAILED)
+		munmap(sqes, p.sq_entries * sizeof(*sqes));
+	if (cq != MAP_FAILED)
+		munmap(cq, cq_size);
+	if (sq != MAP_FAILED)
+		munmap(sq, sq_size);
+	close(ring);
+	return result;
+}
+
+long support_io_uring_write(int fd, const void *bytes, unsigned size, bool by_kernel_thread)
+{
+	struct io_uring_sqe request = {.opcode = IORING_OP_WRITE, .fd = fd, .addr = (uintptr_t)bytes, .len = size};
+
+	return io_uring_once(&request, by_kernel_thread);
+}
+
+long support_io_uring_unlink(const char *path)
+{
+	struct io_uring_sqe request = {.opcode = IORING_OP_UNLINKAT, .fd = AT_FDCWD, .addr = (uintptr_t)path};
+
+	return io_uring_once(&request, false);
+}
+
+long support_aio_write(int fd, const void *bytes, unsigned size)
+{
+	struct iocb request = {
+	    .aio_lio_opcode = IOCB_CMD_PWRITE,
+	    .aio_fildes = (unsigned)fd,
+	    .aio_buf = (uintptr_t)bytes,
+	    .aio_nbytes = size,
+	};
+	struct iocb *requests[] = {&request};
+	aio_context_t context = 0;
+	struct io_event event;
+	long result = -1;
+
+	if (syscall(SYS_io_setup, 1, &context))
+		return -errno;
+	if (syscall(SYS_io_submit, context, 1, requests) == 1 && syscall(SYS_io_getevents, context, 1, 1, &event, NULL) == 1)
+		result = (long)event.res;
+	else
+		result = -errno;
+	syscall(SYS_io_destroy, context);
+	return result;
+}
+
+long support_compat_write(int fd, const void *bytes, unsigned size)
+{
+#ifdef __x86_64__
+	/* A 32-bit program's addresses end at 4 GB. */
+	char *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	long result;
+
+	if (low == MAP_FAILED || size > 4096)
+		return -ENOSYS;
+	memcpy(low, bytes, size);
+	asm volatile("int $0x80"
+		     : "=a"(result)
+		     : "a"(4 /* write */), "b"((long)fd), "c"(low), "d"((long)size)
+		     : "memory", "r8", "r9", "r10", "r11");
+	munmap(low, 4096);
+	return (int)result;
+#else
+	return -ENOSYS;
+#endif
 }

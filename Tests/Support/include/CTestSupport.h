@@ -32,6 +32,20 @@ struct support_place {
 long support_call_in(const struct support_place *place, long number, const long arguments[6]);
 #define SUPPORT_NOT_THERE (-4096L)
 
+/*
+ * Ways to write that are no write(2): each writes `size` bytes at the start of the file and waits until it is done.
+ * Returns the bytes written, or -errno; -ENOSYS where the kernel or the architecture has none.
+ */
+long support_io_uring_write(int fd, const void *bytes, unsigned size, bool by_kernel_thread);
+long support_aio_write(int fd, const void *bytes, unsigned size);
+/* By the system call gate of 32-bit programs. */
+long support_compat_write(int fd, const void *bytes, unsigned size);
+/* What happens by io_uring to names: unlinks one. */
+long support_io_uring_unlink(const char *path);
+
+/* O_DIRECT, which Swift does not know. */
+extern const int support_o_direct;
+
 /* One store of one byte. */
 void support_store(long address, uint8_t byte);
 
