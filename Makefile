@@ -38,7 +38,7 @@ build: deps $(BPFOBJ) ## build the program: .build/release/kairos
 debug: deps $(BPFOBJ) ## build everything without optimisation
 	$(SWIFT) build --build-tests
 
-test: debug test-model ## run all tests (as root: they use real BPF and a real pool)
+test: debug test-model test-vm ## run all tests (as root: real BPF, real pools; GUEST=none: no virtual machines)
 	$(SWIFT) test --skip-build
 
 test-model: deps ## check the epoch protocol with spin
@@ -53,8 +53,8 @@ test-integration: debug ## run the tests on a real pool only
 vm: ## prepare the virtual machines with a real OpenZFS (GUEST=zfs-2.3 or zfs-2.1: one of them)
 	@Tests/VM/prepare $(GUEST)
 
-test-vm: debug vm ## run the tests on a real pool in them (FILTER=, GUEST=)
-	@Tests/VM/test $(GUEST)
+test-vm: debug ## run the tests on a real pool in them (FILTER=, GUEST=)
+	@FILTER='$(FILTER)' Tests/VM/test $(GUEST)
 
 vm-shell: debug ## a shell in one of them (CMD=: run that instead)
 	@Tests/VM/run $(or $(GUEST),zfs-2.3) $(if $(CMD),-- sh -c '$(subst ','\'',$(CMD))')

@@ -160,15 +160,21 @@ extension IntegrationTests {
             try call("renameat2", .here, .text(old), .here, .text(new), 0)
         }
 
-        /// The newest snapshot equals the live files.
+        /// Waits until the newest snapshot equals the live files: what was changed during a snapshot is checked a little
+        /// later, and captured then.
         private func expectCaptured(
             _ datasets: [String], in fixture: Fixture, sourceLocation: SourceLocation = #_sourceLocation
         ) async throws {
             for dataset in datasets {
-                let newest = try #require(try await fixture.snapshots(of: dataset).last)
-                let tree = try await SnapshotReader(fixture: fixture).tree(of: "\(fixture.name(dataset))@\(newest)")
-                let live = try Tree.read(fixture.path(dataset))
-                let different = Set(tree.entries.keys).union(live.entries.keys).filter { tree[$0] != live[$0] }.sorted()
+                var different = ["everything"]
+                var newest = ""
+                _ = try await wait(for: KairosProcess.patience) {
+                    newest = try #require(try await fixture.snapshots(of: dataset).last)
+                    let tree = try await SnapshotReader(fixture: fixture).tree(of: "\(fixture.name(dataset))@\(newest)")
+                    let live = try Tree.read(fixture.path(dataset))
+                    different = Set(tree.entries.keys).union(live.entries.keys).filter { tree[$0] != live[$0] }.sorted()
+                    return different.isEmpty
+                }
                 #expect(different.isEmpty, "\(dataset)@\(newest)", sourceLocation: sourceLocation)
             }
         }

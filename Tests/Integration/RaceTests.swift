@@ -14,17 +14,23 @@ extension IntegrationTests {
 
         /// Waits for a snapshot of the dataset that holds the directory, whatever else is snapshotted.
         private func expectCaptured(
-            _ path: String, in dataset: String, _ fixture: Fixture, after change: (Fixture) throws -> Void,
-            sourceLocation: SourceLocation = #_sourceLocation
+            _ path: String, in dataset: String, _ fixture: Fixture, after change: (Fixture) throws -> Void
         ) async throws {
             let kairos = try KairosTrait.current()
             let start = kairos.claim().start
             try change(fixture)
-            let snapshot = try await kairos.event("a snapshot of \(dataset)", from: start, timeout: .seconds(10)) {
-                $0.event == "snapshot" && $0.dataset == fixture.name(dataset)
+            // One that was under way already does not hold it yet.
+            var next = start
+            var isCaptured = false
+            while !isCaptured {
+                let seen = next
+                let snapshot = try await kairos.event("a snapshot of \(dataset) with \(path)", from: seen) {
+                    $0.event == "snapshot" && $0.dataset == fixture.name(dataset)
+                }
+                next = try #require(kairos.events.dropFirst(seen).firstIndex { $0.snapshot == snapshot.snapshot }) + 1
+                let tree = try await SnapshotReader(fixture: fixture).tree(of: snapshot.fullName)
+                isCaptured = tree[path] == .directory
             }
-            let tree = try await SnapshotReader(fixture: fixture).tree(of: snapshot.fullName)
-            #expect(tree[path] == .directory, sourceLocation: sourceLocation)
             try await kairos.rest(in: fixture)
         }
 
