@@ -78,11 +78,18 @@ struct {
 	__type(value, struct written);
 } written SEC(".maps");
 
+/* What a name stood for before it was taken away, or moved: at the end of the call nobody knows any more. */
+struct before {
+	u64 inode;
+	u32 generation;
+	u32 length; /* of the name, with its NUL; 0 where it is not needed */
+	u64 parent;
+	char name[KAIROS_NAME_MAX];
+};
+
 /* What changed, by whom it was seen, and where its name is. */
 struct change {
-	u64 inode;
-	u32 device;
-	u32 generation;
+	struct seen_key key; /* inode, device, generation; the name is change__tell()'s */
 	u32 slot; /* of the device: not KAIROS_NO_SLOT unless in a trace */
 	u32 op;
 	u32 probe;
@@ -91,19 +98,17 @@ struct change {
 	s64 result;
 	u32 syscall;
 	s32 fd;               /* of a descriptor whose close is to be told, else -1 */
-	u64 old_parent;       /* rename: the directory that it was in, */
-	const char *old_name; /* and what it was called there */
-	u32 old_length;       /* with its NUL; 0: no rename */
+	const struct before *before; /* of a rename: where it was; else NULL */
 	bool early;           /* the change is not done yet, and may be in the epoch after the one marked */
 	bool hidden;          /* the file has no name: deleted and still open, or not linked yet */
 };
 
 /* Remember whose descriptor wrote the file. The common case, the same one again, costs one look-up. */
-static __always_inline void written__note(const struct change *c, const struct seen_key *key, u64 epoch)
+static __always_inline void written__note(const struct change *c, u64 epoch)
 {
 	struct written_key wkey = {.pid = bpf_get_current_pid_tgid() >> 32, .fd = c->fd};
-	struct seen *known = bpf_map_lookup_elem(&seen, key);
-	struct written w = {.inode = c->inode, .device = c->device, .generation = c->generation};
+	struct seen *known = bpf_map_lookup_elem(&seen, &c->key);
+	struct written w = {.inode = c->key.inode, .device = c->key.device, .generation = c->key.generation};
 
 	if (known && known->pid == wkey.pid && known->fd == c->fd && known->epoch == epoch)
 		return;
@@ -115,7 +120,7 @@ static __always_inline void written__note(const struct change *c, const struct s
 }
 
 /* Mark, then tell, once per inode, op and epoch. */
-static __noinline int change__tell(const struct change *c)
+static __noinline int change__tell(struct change *c)
 {
 	struct kairos_control *ctl = control__get();
 	struct kairos_slot *s = NULL;
@@ -131,7 +136,6 @@ static __noinline int change__tell(const struct change *c)
 		return 0;
 	now = bpf_ktime_get_ns();
 	if (!tracing) {
-		struct seen_key key = {.inode = c->inode, .device = c->device, .generation = c->generation};
 		u32 flags;
 
 		s = bpf_map_lookup_elem(&slots, &slot);
@@ -146,7 +150,7 @@ static __noinline int change__tell(const struct change *c)
 		if (flags & KAIROS_SLOT_WAKE_RECORD && c->op != KAIROS_OP_STORE && c->dentry) {
 			struct dentry *dentry = (void *)c->dentry;
 
-			key.name = BPF_CORE_READ(dentry, d_name.hash_len);
+			c->key.name = BPF_CORE_READ(dentry, d_name.hash_len);
 		}
 		if (c->op & KAIROS_OPS_CHANGE) {
 			epoch = slot__note(s, now, c->op, &dirtied);
@@ -158,9 +162,9 @@ static __noinline int change__tell(const struct change *c)
 				WRITE_ONCE(s->last_commit_ns, now);
 		}
 		if (c->fd >= 0 && c->op == KAIROS_OP_WRITE && flags & KAIROS_SLOT_WAKE_COMMIT)
-			written__note(c, &key, epoch);
+			written__note(c, epoch);
 		/* The change that makes a slot dirty wakes user space, reported before or not. */
-		if (!seen__first(&key, epoch, c->op) && !dirtied)
+		if (!seen__first(&c->key, epoch, c->op) && !dirtied)
 			return 0;
 		wake = dirtied || flags & KAIROS_SLOT_WAKE_RECORD ||
 		       (flags & KAIROS_SLOT_WAKE_COMMIT && c->op & KAIROS_OPS_COMMIT);
@@ -175,23 +179,23 @@ static __noinline int change__tell(const struct change *c)
 	}
 	sc->record.slot = slot;
 	sc->record.epoch = epoch;
-	sc->record.device = c->device;
-	sc->record.inode = c->inode;
-	sc->record.generation = c->generation;
+	sc->record.device = c->key.device;
+	sc->record.inode = c->key.inode;
+	sc->record.generation = c->key.generation;
 	if (c->mnt)
 		sc->record.mount = mount__id((void *)c->mnt);
 	sc->record.result = c->result;
 	sc->record.syscall = c->syscall;
 	if (dirtied)
 		sc->record.flags |= KAIROS_F_DIRTIED;
-	if (c->old_length) {
+	if (c->before) {
 		/* Where it was, in the form of a walked path. */
-		u32 length = c->old_length;
+		u32 length = c->before->length;
 
 		if (length > KAIROS_NAME_MAX)
 			length = KAIROS_NAME_MAX;
-		bpf_probe_read_kernel(sc->data, length, c->old_name);
-		sc->walk = c->old_parent;
+		bpf_probe_read_kernel(sc->data, length, c->before->name);
+		sc->walk = c->before->parent;
 		at = scratch__walk(sc->index, length);
 		sc->record.path_len = at;
 	}
@@ -200,7 +204,7 @@ static __noinline int change__tell(const struct change *c)
 
 		sc->walk = c->dentry;
 		at = scratch__walk(sc->index, start);
-		if (c->old_length)
+		if (c->before)
 			sc->record.path2_len = at - start;
 		else
 			sc->record.path_len = at;

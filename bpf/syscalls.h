@@ -32,7 +32,8 @@ struct call_args {
 	unsigned long a[5];
 	long result;
 	u32 number; /* with KAIROS_COMPAT */
-	u32 self;
+	u32 probe;
+	bool early; /* the change may not be done yet */
 	struct kairos_control *control;
 };
 
@@ -74,21 +75,20 @@ static __always_inline u32 send_call(struct scratch *sc, u32 at, const struct ca
 	return scratch__send(sc, at, wake);
 }
 
-/* One change on an open file; `early`: it may not be done yet. */
-static __always_inline int change__open(struct file *file, int fd, u32 op, const struct call_args *args, u32 probe,
-                                        bool early)
+/* One change on an open file. Not inlined anywhere: Linux 6.12 wants the stacks of a chain of calls within 512 bytes. */
+static __noinline int change__file(struct file *file, int fd, u32 op, const struct call_args *args)
 {
 	struct inode *inode = FIELD(file, f_inode);
 	u32 dev = FIELD(inode, i_sb, s_dev);
 	struct change c = {
-	    .device = dev,
+	    .key.device = dev,
 	    .slot = device__slot(dev),
 	    .op = op,
-	    .probe = probe,
+	    .probe = args->probe,
 	    .result = args->result,
 	    .syscall = args->number,
 	    .fd = fd,
-	    .early = early,
+	    .early = args->early,
 	};
 
 	if (!tracing && c.slot == KAIROS_NO_SLOT)
@@ -96,28 +96,23 @@ static __always_inline int change__open(struct file *file, int fd, u32 op, const
 	/* What is written to a device node or a FIFO is not in its file system. */
 	if (op & (KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE) && (FIELD(inode, i_mode) & S_IFMT) != S_IFREG)
 		return 0;
-	c.inode = FIELD(inode, i_ino);
-	c.generation = FIELD(inode, i_generation);
+	c.key.inode = FIELD(inode, i_ino);
+	c.key.generation = FIELD(inode, i_generation);
 	c.mnt = (u64)FIELD(file, f_path.mnt);
 	c.dentry = (u64)FIELD(file, f_path.dentry);
 	c.hidden = !FIELD(inode, i_nlink);
 	return change__tell(&c);
 }
 
-static __always_inline int change__file(struct file *file, int fd, u32 op, const struct call_args *args)
-{
-	return change__open(file, fd, op, args, KAIROS_PROBE_SYSCALLS, false);
-}
-
 /* A change of a file that cannot be told: a path that nobody can read. */
-static __noinline int call__unknown(u32 op, const struct call_args *args, u32 probe)
+static __noinline int call__unknown(u32 op, const struct call_args *args)
 {
 	struct kairos_control *ctl = control__get();
 	struct scratch *sc;
 
 	if (!ctl || !args)
 		return 0;
-	sc = scratch__begin(probe, KAIROS_RECORD_CANDIDATE, op, bpf_ktime_get_ns());
+	sc = scratch__begin(args->probe, KAIROS_RECORD_CANDIDATE, op, bpf_ktime_get_ns());
 	if (sc) {
 		sc->record.flags |= KAIROS_F_FAULT;
 		send_call(sc, 0, args, wake__first(ctl));
@@ -134,7 +129,7 @@ static __always_inline int call__file(int fd, u32 op, const struct call_args *ar
 		if (!(op & KAIROS_OPS_CHANGE))
 			return 0;
 		__sync_fetch_and_add(&args->control->unmatched, 1);
-		return call__unknown(op, args, KAIROS_PROBE_SYSCALLS);
+		return call__unknown(op, args);
 	}
 	return change__file(file, fd, op, args);
 }
@@ -144,12 +139,13 @@ static __always_inline int call__file(int fd, u32 op, const struct call_args *ar
 #define IOCB_CMD_PWRITEV 8
 
 /* What is submitted may be done already or later. Of more than a few at once, all that is known is that they were. */
-static __noinline int call__submit(const struct call_args *args)
+static __noinline int call__submit(struct call_args *args)
 {
 	u32 i;
 
 	if (!args)
 		return 0;
+	args->early = true;
 	for (i = 0; i < SUBMITTED_MAX; i++) {
 		struct {
 			u64 data;
@@ -165,15 +161,15 @@ static __noinline int call__submit(const struct call_args *args)
 			return 0;
 		if (bpf_probe_read_user(&pointer, sizeof(pointer), (void *)(args->a[2] + i * 8)) ||
 		    bpf_probe_read_user(&iocb, sizeof(iocb), (void *)pointer))
-			return call__unknown(KAIROS_OP_WRITE, args, KAIROS_PROBE_SYSCALLS);
+			return call__unknown(KAIROS_OP_WRITE, args);
 		if (iocb.opcode != IOCB_CMD_PWRITE && iocb.opcode != IOCB_CMD_PWRITEV)
 			continue;
 		file = file__of(iocb.fd);
 		if (!file)
-			return call__unknown(KAIROS_OP_WRITE, args, KAIROS_PROBE_SYSCALLS);
-		change__open(file, -1, KAIROS_OP_WRITE, args, KAIROS_PROBE_SYSCALLS, true);
+			return call__unknown(KAIROS_OP_WRITE, args);
+		change__file(file, -1, KAIROS_OP_WRITE, args);
 	}
-	return i < args->result ? call__unknown(KAIROS_OP_WRITE, args, KAIROS_PROBE_SYSCALLS) : 0;
+	return i < args->result ? call__unknown(KAIROS_OP_WRITE, args) : 0;
 }
 
 /* The flags come from the caller: the kernel takes O_TRUNC out of the file's own when it has obeyed it. */
@@ -193,7 +189,7 @@ static __always_inline u64 open__flags(u32 call, const struct call_args *args)
 	return O_TRUNC; /* creat() */
 }
 
-static __always_inline int call__open(int fd, u32 call, const struct call_args *args)
+static __noinline int call__open(int fd, u32 call, const struct call_args *args)
 {
 	u64 flags = open__flags(call, args);
 	struct file *file;
@@ -213,7 +209,7 @@ static __always_inline int call__open(int fd, u32 call, const struct call_args *
 	return 0;
 }
 
-static __always_inline int call__close(int fd, const struct call_args *args)
+static __noinline int call__close(int fd, const struct call_args *args)
 {
 	struct written_key key = {.pid = bpf_get_current_pid_tgid() >> 32, .fd = fd};
 	struct written *w = bpf_map_lookup_elem(&written, &key);
@@ -350,7 +346,7 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 
 	if (!ctl || !first || !args)
 		return 0;
-	if (bpf_get_current_pid_tgid() >> 32 == args->self)
+	if (bpf_get_current_pid_tgid() >> 32 == ctl->self)
 		return 0;
 	now = bpf_ktime_get_ns();
 	sc = scratch__begin(KAIROS_PROBE_SYSCALLS, KAIROS_RECORD_CANDIDATE, op, now);
@@ -403,6 +399,84 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 	}
 	if (!send_call(sc, at, args, wake) && s)
 		__sync_fetch_and_add(&s->lost, 1);
+	return 0;
+}
+
+/* The calls on names. A function of its own: the stack of one that does all would be too large for Linux 6.12. */
+static __noinline int call__by_names(u32 call, const struct call_args *args)
+{
+	u32 at_flags;
+	struct name_args first = {.dirfd = AT_FDCWD};
+	struct name_args second = {.dirfd = AT_FDCWD};
+
+	if (!args)
+		return 0;
+	first.path = args->a[0];
+	second.path = args->a[1];
+
+	switch (call) {
+	case CALL_UNLINK:
+		return call__names(KAIROS_OP_UNLINK, &first, NULL, args);
+	case CALL_RMDIR:
+		return call__names(KAIROS_OP_RMDIR, &first, NULL, args);
+	case CALL_MKDIR:
+		return call__names(KAIROS_OP_MKDIR, &first, NULL, args);
+	case CALL_TRUNCATE:
+		first.flags = KAIROS_F_WHOLE | KAIROS_F_FOLLOW;
+		return call__names(KAIROS_OP_TRUNCATE, &first, NULL, args);
+	case CALL_ATTR:
+		first.flags = KAIROS_F_WHOLE | KAIROS_F_FOLLOW;
+		return call__names(KAIROS_OP_ATTR, &first, NULL, args);
+	case CALL_LATTR:
+		first.flags = KAIROS_F_WHOLE;
+		return call__names(KAIROS_OP_ATTR, &first, NULL, args);
+	case CALL_ATTRAT:
+	case CALL_CHOWNAT:
+	case CALL_UTIMESAT:
+		first.dirfd = args->a[0];
+		first.path = args->a[1];
+		at_flags = call == CALL_CHOWNAT ? args->a[4] : call == CALL_UTIMESAT ? args->a[3] : 0;
+		first.flags = KAIROS_F_WHOLE | (at_flags & AT_SYMLINK_NOFOLLOW ? 0 : KAIROS_F_FOLLOW);
+		if (!first.path) /* futimens() */
+			return call__file(args->a[0], KAIROS_OP_ATTR, args);
+		return call__names(KAIROS_OP_ATTR, &first, NULL, args);
+	case CALL_LINK:
+		first.path = args->a[1];
+		return call__names(KAIROS_OP_LINK, &first, NULL, args);
+	case CALL_LINKAT:
+		first.dirfd = args->a[2];
+		first.path = args->a[3];
+		return call__names(KAIROS_OP_LINK, &first, NULL, args);
+	case CALL_SYMLINK:
+		first.path = args->a[1];
+		return call__names(KAIROS_OP_CREATE, &first, NULL, args);
+	case CALL_SYMLINKAT:
+		first.dirfd = args->a[1];
+		first.path = args->a[2];
+		return call__names(KAIROS_OP_CREATE, &first, NULL, args);
+	case CALL_MKNOD:
+		return call__names(KAIROS_OP_CREATE, &first, NULL, args);
+	case CALL_MKNODAT:
+		first.dirfd = args->a[0];
+		first.path = args->a[1];
+		return call__names(KAIROS_OP_CREATE, &first, NULL, args);
+	case CALL_RENAME:
+		return call__names(KAIROS_OP_RENAME, &first, &second, args);
+	case CALL_UNLINKAT:
+		first.dirfd = args->a[0];
+		first.path = args->a[1];
+		return call__names(args->a[2] & AT_REMOVEDIR ? KAIROS_OP_RMDIR : KAIROS_OP_UNLINK, &first, NULL, args);
+	case CALL_MKDIRAT:
+		first.dirfd = args->a[0];
+		first.path = args->a[1];
+		return call__names(KAIROS_OP_MKDIR, &first, NULL, args);
+	case CALL_RENAMEAT:
+		first.dirfd = args->a[0];
+		first.path = args->a[1];
+		second.dirfd = args->a[2];
+		second.path = args->a[3];
+		return call__names(KAIROS_OP_RENAME, &first, &second, args);
+	}
 	return 0;
 }
 
@@ -507,7 +581,6 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 		return calibrate(ctl, call, result, args.a[0], KAIROS_PROBE_SYSCALLS);
 	if (result < 0)
 		return 0;
-	args.self = ctl->self;
 	args.control = ctl;
 
 	switch (call) {
@@ -551,75 +624,7 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 	default:
 		break;
 	}
-
-	u32 at_flags;
-	struct name_args first = {.dirfd = AT_FDCWD, .path = args.a[0]};
-	struct name_args second = {.dirfd = AT_FDCWD, .path = args.a[1]};
-
-	switch (call) {
-	case CALL_UNLINK:
-		return call__names(KAIROS_OP_UNLINK, &first, NULL, &args);
-	case CALL_RMDIR:
-		return call__names(KAIROS_OP_RMDIR, &first, NULL, &args);
-	case CALL_MKDIR:
-		return call__names(KAIROS_OP_MKDIR, &first, NULL, &args);
-	case CALL_TRUNCATE:
-		first.flags = KAIROS_F_WHOLE | KAIROS_F_FOLLOW;
-		return call__names(KAIROS_OP_TRUNCATE, &first, NULL, &args);
-	case CALL_ATTR:
-		first.flags = KAIROS_F_WHOLE | KAIROS_F_FOLLOW;
-		return call__names(KAIROS_OP_ATTR, &first, NULL, &args);
-	case CALL_LATTR:
-		first.flags = KAIROS_F_WHOLE;
-		return call__names(KAIROS_OP_ATTR, &first, NULL, &args);
-	case CALL_ATTRAT:
-	case CALL_CHOWNAT:
-	case CALL_UTIMESAT:
-		first.dirfd = args.a[0];
-		first.path = args.a[1];
-		at_flags = call == CALL_CHOWNAT ? args.a[4] : call == CALL_UTIMESAT ? args.a[3] : 0;
-		first.flags = KAIROS_F_WHOLE | (at_flags & AT_SYMLINK_NOFOLLOW ? 0 : KAIROS_F_FOLLOW);
-		if (!first.path) /* futimens() */
-			return call__file(args.a[0], KAIROS_OP_ATTR, &args);
-		return call__names(KAIROS_OP_ATTR, &first, NULL, &args);
-	case CALL_LINK:
-		first.path = args.a[1];
-		return call__names(KAIROS_OP_LINK, &first, NULL, &args);
-	case CALL_LINKAT:
-		first.dirfd = args.a[2];
-		first.path = args.a[3];
-		return call__names(KAIROS_OP_LINK, &first, NULL, &args);
-	case CALL_SYMLINK:
-		first.path = args.a[1];
-		return call__names(KAIROS_OP_CREATE, &first, NULL, &args);
-	case CALL_SYMLINKAT:
-		first.dirfd = args.a[1];
-		first.path = args.a[2];
-		return call__names(KAIROS_OP_CREATE, &first, NULL, &args);
-	case CALL_MKNOD:
-		return call__names(KAIROS_OP_CREATE, &first, NULL, &args);
-	case CALL_MKNODAT:
-		first.dirfd = args.a[0];
-		first.path = args.a[1];
-		return call__names(KAIROS_OP_CREATE, &first, NULL, &args);
-	case CALL_RENAME:
-		return call__names(KAIROS_OP_RENAME, &first, &second, &args);
-	case CALL_UNLINKAT:
-		first.dirfd = args.a[0];
-		first.path = args.a[1];
-		return call__names(args.a[2] & AT_REMOVEDIR ? KAIROS_OP_RMDIR : KAIROS_OP_UNLINK, &first, NULL, &args);
-	case CALL_MKDIRAT:
-		first.dirfd = args.a[0];
-		first.path = args.a[1];
-		return call__names(KAIROS_OP_MKDIR, &first, NULL, &args);
-	case CALL_RENAMEAT:
-		first.dirfd = args.a[0];
-		first.path = args.a[1];
-		second.dirfd = args.a[2];
-		second.path = args.a[3];
-		return call__names(KAIROS_OP_RENAME, &first, &second, &args);
-	}
-	return 0;
+	return call__by_names(call, &args);
 }
 
 /* include/uapi/linux/io_uring.h: enum io_uring_op, whose numbers are the kernel's interface. */
@@ -651,7 +656,7 @@ int syscalls__io_uring(u64 *ctx)
 {
 	struct io_kiocb *request = (void *)ctx[1];
 	struct kairos_control *ctl = control__get();
-	struct call_args args = {.number = KAIROS_NO_SYSCALL};
+	struct call_args args = {.number = KAIROS_NO_SYSCALL, .probe = KAIROS_PROBE_IO_URING_COMPLETE};
 	u32 opcode, op = KAIROS_OP_WRITE;
 	struct file *file;
 
@@ -684,19 +689,19 @@ int syscalls__io_uring(u64 *ctx)
 		file = file__of(args.result);
 		if (!file || !(FIELD(file, f_mode) & FMODE_CREATED))
 			return 0;
-		return change__open(file, -1, KAIROS_OP_CREATE, &args, KAIROS_PROBE_IO_URING_COMPLETE, false);
+		return change__file(file, -1, KAIROS_OP_CREATE, &args);
 	case URING_RENAMEAT:
 	case URING_UNLINKAT:
 	case URING_MKDIRAT:
 	case URING_SYMLINKAT:
 	case URING_LINKAT:
 	case URING_SETXATTR:
-		return call__unknown(op, &args, KAIROS_PROBE_IO_URING_COMPLETE);
+		return call__unknown(op, &args);
 	default:
 		return 0;
 	}
 	file = file__cast((u64)BPF_CORE_READ(request, file));
-	return file ? change__open(file, -1, op, &args, KAIROS_PROBE_IO_URING_COMPLETE, false) : 0;
+	return file ? change__file(file, -1, op, &args) : 0;
 }
 
 /*
@@ -722,12 +727,12 @@ static __always_inline int change__folio(struct address_space *mapping)
 	inode = mapping->host;
 	if (!inode)
 		return 0;
-	c.device = inode->i_sb->s_dev;
-	c.slot = device__slot(c.device);
+	c.key.device = inode->i_sb->s_dev;
+	c.slot = device__slot(c.key.device);
 	if (!tracing && c.slot == KAIROS_NO_SLOT)
 		return 0;
-	c.inode = inode->i_ino;
-	c.generation = inode->i_generation;
+	c.key.inode = inode->i_ino;
+	c.key.generation = inode->i_generation;
 	c.hidden = !inode->i_nlink;
 	alias = inode->i_dentry.first;
 	if (alias)

@@ -65,7 +65,7 @@ static __always_inline int vfs__changed(struct inode *inode, u64 dentry, u64 mnt
 	struct kairos_control *ctl = control__get();
 	u32 dev = FIELD(inode, i_sb, s_dev);
 	struct change c = {
-	    .device = dev,
+	    .key.device = dev,
 	    .slot = device__slot(dev),
 	    .op = op,
 	    .probe = probe,
@@ -87,8 +87,8 @@ static __always_inline int vfs__changed(struct inode *inode, u64 dentry, u64 mnt
 		return 0;
 	if (op & (KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE) && (FIELD(inode, i_mode) & S_IFMT) != S_IFREG)
 		return 0;
-	c.inode = FIELD(inode, i_ino);
-	c.generation = FIELD(inode, i_generation);
+	c.key.inode = FIELD(inode, i_ino);
+	c.key.generation = FIELD(inode, i_generation);
 	c.hidden = !FIELD(inode, i_nlink);
 	return change__tell(&c);
 }
@@ -309,15 +309,7 @@ int vfs__link(u64 *ctx)
 	return (s32)returned(ctx) ? 0 : vfs__dentry(arg(ctx, at_vfs_link), KAIROS_OP_LINK, KAIROS_PROBE_LINK);
 }
 
-/* What a name stood for before it was taken away, or moved: at the end of the call nobody knows any more. */
-struct before {
-	u64 inode;
-	u32 generation;
-	u32 length; /* of the name, with its NUL */
-	u64 parent;
-	char name[KAIROS_NAME_MAX];
-};
-
+/* By thread, from the beginning of its call to the end. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -370,7 +362,7 @@ static __always_inline int before__tell(u64 pointer, u32 op, u32 probe)
 	u32 dev = BPF_CORE_READ(dir, i_sb, s_dev);
 	struct before *b;
 	struct change c = {
-	    .device = dev,
+	    .key.device = dev,
 	    .slot = device__slot(dev),
 	    .op = op,
 	    .probe = probe,
@@ -385,15 +377,14 @@ static __always_inline int before__tell(u64 pointer, u32 op, u32 probe)
 		return 0;
 	b = bpf_map_lookup_elem(&befores, &id);
 	if (b) {
-		c.inode = b->inode;
-		c.generation = b->generation;
-		c.old_parent = b->parent;
-		c.old_name = b->name;
-		c.old_length = b->length;
+		c.key.inode = b->inode;
+		c.key.generation = b->generation;
+		if (b->length)
+			c.before = b;
 	} else {
 		/* The table was too small for so many at once: its directory is known at least. */
-		c.inode = BPF_CORE_READ(dir, i_ino);
-		c.generation = BPF_CORE_READ(dir, i_generation);
+		c.key.inode = BPF_CORE_READ(dir, i_ino);
+		c.key.generation = BPF_CORE_READ(dir, i_generation);
 	}
 	change__tell(&c);
 	if (b)

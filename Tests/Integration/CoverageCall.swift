@@ -30,8 +30,8 @@ extension TracedCall {
             try check("io_uring", support_io_uring_unlink(site.directory + "/old"))
             return nil
         },
-        other("fallocate", O_RDWR, gives: .file("before..")) { site in
-            try call("fallocate", .descriptor(site.descriptor), 0, 0, 4)
+        other("fallocate", O_RDWR, gives: .file("before.." + String(repeating: "\0", count: 92))) { site in
+            try call("fallocate", .descriptor(site.descriptor), 0, 0, 100)
         },
         other("fallocate(FALLOC_FL_PUNCH_HOLE)", O_RDWR, gives: .file("\0\0\0\0re..")) { site in
             try call("fallocate", .descriptor(site.descriptor), 3, 0, 4)
