@@ -61,7 +61,8 @@ struct entry {
 	uint32_t uid, gid, nlink, rdev_major, rdev_minor;
 	uint64_t ino, size;
 	int64_t mtime, mtime_ns, ctime, ctime_ns, btime, btime_ns;
-	long flags; /* of chattr; -1 where there are none */
+	long flags;       /* of chattr; -1 where there are none */
+	uint32_t project; /* for quotas; a change of it leaves ctime as it was */
 	char *xattrs; /* name, value length, value, by name */
 	size_t xattrs_size;
 	char *data; /* of a file or a symbolic link */

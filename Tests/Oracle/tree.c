@@ -145,6 +145,7 @@ static int read_entry(struct reader *reader, int parent, const char *name, const
 	struct entry entry = {.flags = -1};
 	char target[PATH_MAX], magic[64 + NAME_MAX];
 	int file = -1, result = 0;
+	struct fsxattr attributes;
 	struct statx status;
 	ssize_t length;
 	long flags = 0;
@@ -175,6 +176,8 @@ static int read_entry(struct reader *reader, int parent, const char *name, const
 			result = fault(reader, "open", path);
 		else if (!ioctl(file, FS_IOC_GETFLAGS, &flags))
 			entry.flags = flags;
+		if (file >= 0 && !ioctl(file, FS_IOC_FSGETXATTR, &attributes))
+			entry.project = attributes.fsx_projid;
 	}
 	if (!result && S_ISREG(entry.mode) && read_data(file, &entry))
 		result = fault(reader, "read", path);
@@ -242,7 +245,9 @@ static bool equal(const struct entry *a, const struct entry *b, char *why, size_
 		snprintf(why, size, "'%s': " #field " is " format " and " format, a->path, a->field, b->field);        \
 		return false;                                                                                          \
 	}
-	FIELD(ino, "%lu")
+	/* OpenZFS gives the root of a snapshot in `.zfs` a number made from the snapshot's. */
+	if (*a->path)
+		FIELD(ino, "%lu")
 	FIELD(mode, "%o")
 	FIELD(uid, "%u")
 	FIELD(gid, "%u")
@@ -264,6 +269,7 @@ static bool equal(const struct entry *a, const struct entry *b, char *why, size_
 		return false;
 	}
 	FIELD(flags, "%lx")
+	FIELD(project, "%u")
 	FIELD(nlink, "%u")
 	FIELD(mtime, "%ld")
 	FIELD(mtime_ns, "%ld")
