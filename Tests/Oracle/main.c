@@ -21,7 +21,6 @@ struct watched {
 	char *newest;     /* its newest snapshot that was looked at, or NULL */
 	struct tree tree; /* what that holds */
 	int glance;
-	uint32_t judged; /* the log's length when it was looked at */
 };
 
 struct figures {
@@ -39,10 +38,11 @@ static struct {
 	uint64_t random;  /* of the plan: what is to be done */
 	uint64_t moments; /* of when to kill: depends on how fast this machine is */
 	int round;
+	uint32_t round_from; /* where it begins in the log */
 	int quiet_ms, max_delay_ms, min_interval_ms, patience_s, limit_s, max_faults;
 	int operations, pauses;
-	bool kill_restart;
-	int64_t begin_ms, next_kill, restart_at;
+	bool kill_restart, stall;
+	int64_t begin_ms, next_kill, restart_at, next_stall, resume_at;
 	char directory[64];
 	const char *json, *log, *claims;
 	bool broken; /* the oracle itself could not go on */
@@ -141,8 +141,9 @@ static void judge_empty(int dataset, const char *before, const char *snapshot)
 		oracle.figures.empty++;
 	printf("EMPTY%s: %s equals %s, seed %lu, round %d\n", at_start ? " at a start" : "", snapshot,
 	       strchr(before, '@'), oracle.plan.seed, oracle.round);
+	kairos_quote(&oracle.kairos, strchr(before, '@') + 1, stdout);
 	kairos_quote(&oracle.kairos, name, stdout);
-	print_last(dataset, oracle.watched[dataset].judged, 12);
+	print_last(dataset, oracle.round_from, 15);
 	fflush(stdout);
 }
 
@@ -193,7 +194,6 @@ static bool look(int dataset)
 		free(watched->newest);
 		watched->tree = tree;
 		watched->newest = strdup(names.names[i]);
-		watched->judged = logged();
 		any = true;
 	}
 	if (i == names.n)
@@ -238,7 +238,7 @@ static bool equals_live(int dataset, char *why)
 	return equal;
 }
 
-static void judge_missed(int dataset, uint32_t from, const char *why)
+static void judge_missed(int dataset, const char *why)
 {
 	struct watched *watched = &oracle.watched[dataset];
 
@@ -246,7 +246,7 @@ static void judge_missed(int dataset, uint32_t from, const char *why)
 	printf("MISSED: %s differs from its newest snapshot %s, seed %lu, round %d: %s (live and snapshot)\n",
 	       oracle.plan.datasets[dataset].name, watched->newest ? strchr(watched->newest, '@') : "(none)",
 	       oracle.plan.seed, oracle.round, why);
-	print_last(dataset, from, 30);
+	print_last(dataset, oracle.round_from, 30);
 	kairos_tail(&oracle.kairos, 12, stdout);
 	fflush(stdout);
 }
@@ -258,17 +258,34 @@ static void restart(void)
 	oracle.restart_at = 0;
 }
 
-/* Kills Kairos when it is time to, and starts it again a little later. */
+/* Lets a stopped Kairos go on. */
+static void resume(void)
+{
+	if (oracle.resume_at && oracle.kairos.pid > 0)
+		kill(oracle.kairos.pid, SIGCONT);
+	oracle.resume_at = 0;
+}
+
+/* Stops and kills Kairos when it is time to, and lets it go on or starts it again a little later. */
 static void disturb(void)
 {
 	int64_t now = now_ms();
 	int status;
 
+	if (oracle.resume_at && now >= oracle.resume_at) {
+		resume();
+		oracle.next_stall = now + 20 + below(&oracle.moments, 1000);
+	} else if (oracle.stall && !oracle.resume_at && oracle.kairos.pid > 0 && now >= oracle.next_stall) {
+		/* What happens now fills the ring, and more than fills a small one. */
+		kill(oracle.kairos.pid, SIGSTOP);
+		oracle.resume_at = now + 50 + below(&oracle.moments, 500);
+	}
 	if (oracle.restart_at) {
 		if (now >= oracle.restart_at)
 			restart();
 	} else if (oracle.kill_restart && now >= oracle.next_kill) {
 		kairos_kill(&oracle.kairos);
+		oracle.resume_at = 0;
 		oracle.restart_at = now + below(&oracle.moments, 400);
 		oracle.next_kill = oracle.restart_at + 100 + below(&oracle.moments, 3000);
 	} else if (!oracle.kairos.pid || kairos_gone(&oracle.kairos, &status)) {
@@ -278,7 +295,7 @@ static void disturb(void)
 }
 
 /* All is still. Waits until every dataset's newest snapshot holds all that is there, as it has to be soon. */
-static void pause_and_judge(uint32_t from)
+static void pause_and_judge(void)
 {
 	int64_t begin = now_ms(), limit;
 	bool fine[MAX_DATASETS] = {0};
@@ -291,6 +308,7 @@ static void pause_and_judge(uint32_t from)
 		disturb();
 		nap(5);
 	}
+	resume();
 	if (oracle.restart_at)
 		restart();
 	if (oracle.kill_restart && kairos_ready(&oracle.kairos, 5 * oracle.patience_s, &interrupted)) {
@@ -319,7 +337,7 @@ static void pause_and_judge(uint32_t from)
 	}
 	for (i = 0; i < oracle.plan.n_datasets && !interrupted && !oracle.broken; i++)
 		if (!fine[i])
-			judge_missed(i, from, why[i]);
+			judge_missed(i, why[i]);
 }
 
 /* ---- The workers ---- */
@@ -516,14 +534,17 @@ static void run(void)
 		big = 4 * oracle.n_workers;
 	shuffle();
 	/* What was there before. */
-	pause_and_judge(0);
+	pause_and_judge();
 	while ((done < oracle.operations || oracle.round < oracle.pauses) && oracle.round < most && !over()) {
-		uint32_t from = logged();
-
+		oracle.round_from = logged();
+		/* Half of the rounds begin so. */
+		if (oracle.stall && below(&oracle.moments, 2))
+			oracle.next_stall = 0;
+		disturb();
 		done += round_of(big);
 		if (interrupted || oracle.broken)
 			break;
-		pause_and_judge(from);
+		pause_and_judge();
 		oracle.round++;
 	}
 	if (oracle.limit_s && now_ms() - oracle.begin_ms > oracle.limit_s * 1000L)
@@ -642,6 +663,7 @@ static void usage(const char *fault)
 		"  --patience S         how much longer than it should a snapshot may take (10)\n"
 		"  --probes SET --ring-bytes N   handed to Kairos\n"
 		"  --kill-restart       kill Kairos at random, and start it again\n"
+		"  --stall              stop Kairos for a moment at random\n"
 		"  --only KIND,... --without KIND,...   some kinds of operations\n"
 		"  --max-faults N       end after so many (5)\n"
 		"  --limit S            end after this time\n"
@@ -739,7 +761,7 @@ static char **kairos_arguments(const char *kairos, const char *probes, const cha
 static void parse(int argc, char **argv)
 {
 	enum { KAIROS = 256, ZFS, DATASET, SEED, OPERATIONS, PAUSES, WORKERS, CLAIMS, QUIET, MAX_DELAY, MIN_INTERVAL,
-	       PATIENCE, PROBES, RING, KILL, FAULTS, LIMIT, JSON, LOG, WITHOUT, ONLY };
+	       PATIENCE, PROBES, RING, KILL, FAULTS, LIMIT, JSON, LOG, WITHOUT, ONLY, STALL };
 	static const struct option options[] = {
 	    {"kairos", required_argument, NULL, KAIROS},
 	    {"zfs", required_argument, NULL, ZFS},
@@ -756,6 +778,7 @@ static void parse(int argc, char **argv)
 	    {"probes", required_argument, NULL, PROBES},
 	    {"ring-bytes", required_argument, NULL, RING},
 	    {"kill-restart", no_argument, NULL, KILL},
+	    {"stall", no_argument, NULL, STALL},
 	    {"max-faults", required_argument, NULL, FAULTS},
 	    {"limit", required_argument, NULL, LIMIT},
 	    {"json", required_argument, NULL, JSON},
@@ -794,6 +817,7 @@ static void parse(int argc, char **argv)
 		case PROBES: probes = optarg; break;
 		case RING: ring = optarg; break;
 		case KILL: oracle.kill_restart = true; break;
+		case STALL: oracle.stall = true; break;
 		case FAULTS: oracle.max_faults = number(optarg, 1); break;
 		case LIMIT: oracle.limit_s = number(optarg, 1); break;
 		case JSON: oracle.json = optarg; break;
@@ -887,6 +911,7 @@ int main(int argc, char **argv)
 		run();
 	atomic_store(&oracle.plan.shared->stop, true);
 	stop_workers();
+	resume();
 	/* What it takes at its stop is judged too. */
 	if (oracle.kairos.pid > 0 && !oracle.broken) {
 		status = kairos_stop(&oracle.kairos, 60 + 3 * oracle.patience_s);
