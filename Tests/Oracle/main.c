@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define WHY 512
+#define STUCK_MS 120000
 
 /* What is known of a dataset's snapshots. */
 struct watched {
@@ -406,12 +407,30 @@ static void give(int worker, const struct order *order)
 		broken("worker %d takes no orders", worker);
 }
 
+/* Where a worker hangs in the kernel. */
+static void print_stack(int worker)
+{
+	char path[64], text[4096];
+	ssize_t length = -1;
+	int file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stack", oracle.workers[worker]);
+	file = open(path, O_RDONLY | O_CLOEXEC);
+	if (file >= 0) {
+		length = read(file, text, sizeof(text));
+		close(file);
+	}
+	if (length > 0)
+		printf("worker %d is in\n%.*s", worker, (int)length, text);
+}
+
 /* Waits for a worker's report, and meanwhile disturbs what it may. */
 static struct report report_of(int worker)
 {
 	struct pollfd reports = {.fd = oracle.reports[worker], .events = POLLIN};
 	struct report report = {.outcome = SKIPPED};
-	int64_t limit = now_ms() + 300000;
+	int64_t limit = now_ms() + STUCK_MS;
+	uint32_t done = logged();
 
 	while (!oracle.broken && !interrupted) {
 		int ready = poll(&reports, 1, 5);
@@ -422,8 +441,17 @@ static struct report report_of(int worker)
 			return report;
 		}
 		disturb();
-		if (now_ms() > limit)
-			broken("worker %d has been at it for five minutes", worker);
+		if (over())
+			atomic_store(&oracle.plan.shared->stop, true);
+		/* A single call may take seconds where ZFS waits for a transaction group. */
+		if (done != logged()) {
+			done = logged();
+			limit = now_ms() + STUCK_MS;
+		}
+		if (now_ms() > limit) {
+			print_stack(worker);
+			broken("no worker has done anything for two minutes");
+		}
 	}
 	atomic_store(&oracle.plan.shared->stop, true);
 	return report;
