@@ -385,28 +385,6 @@ static void start_workers(void)
 	}
 }
 
-static void stop_workers(void)
-{
-	int i;
-
-	for (i = 0; i < oracle.n_workers; i++) {
-		if (oracle.workers[i] <= 0)
-			continue;
-		kill(oracle.workers[i], SIGKILL);
-		while (waitpid(oracle.workers[i], NULL, 0) < 0 && errno == EINTR)
-			;
-		oracle.workers[i] = 0;
-		close(oracle.orders[i]);
-		close(oracle.reports[i]);
-	}
-}
-
-static void give(int worker, const struct order *order)
-{
-	if (write(oracle.orders[worker], order, sizeof(*order)) != sizeof(*order))
-		broken("worker %d takes no orders", worker);
-}
-
 /* Where a worker hangs in the kernel. */
 static void print_stack(int worker)
 {
@@ -422,6 +400,35 @@ static void print_stack(int worker)
 	}
 	if (length > 0)
 		printf("worker %d is in\n%.*s", worker, (int)length, text);
+}
+
+static void stop_workers(void)
+{
+	int i, tries;
+
+	for (i = 0; i < oracle.n_workers; i++)
+		if (oracle.workers[i] > 0)
+			kill(oracle.workers[i], SIGKILL);
+	for (i = 0; i < oracle.n_workers; i++) {
+		if (oracle.workers[i] <= 0)
+			continue;
+		/* One that hangs in the kernel does not end. */
+		for (tries = 0; tries < 3000 && !waitpid(oracle.workers[i], NULL, WNOHANG); tries++)
+			nap(10);
+		if (tries == 3000) {
+			print_stack(i);
+			broken("worker %d cannot be killed", i);
+		}
+		oracle.workers[i] = 0;
+		close(oracle.orders[i]);
+		close(oracle.reports[i]);
+	}
+}
+
+static void give(int worker, const struct order *order)
+{
+	if (write(oracle.orders[worker], order, sizeof(*order)) != sizeof(*order))
+		broken("worker %d takes no orders", worker);
 }
 
 /* Waits for a worker's report, and meanwhile disturbs what it may. */
