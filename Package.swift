@@ -78,10 +78,16 @@ let package = Package(
         .target(name: "CTestSupport", path: "Tests/Support"),
         // Depends on nothing of ours, on purpose: it judges all of it.
         .executableTarget(
-            name: "kairos-oracle", path: "Tests/Oracle", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+            name: "kairos-oracle",
+            path: "Tests/Oracle",
+            cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]
+        ),
         tests(
             "Integration",
-            ["Scratch", "Datasets", "Tracing", "CLinux", "CTestSupport", "kairos", "kairos-oracle", subprocess, systemPackage]
+            [
+                "Scratch", "Datasets", "Tracing", "CLinux", "CTestSupport", "kairos", "kairos-oracle", subprocess,
+                systemPackage,
+            ]
         ),
     ],
     cLanguageStandard: .gnu2x

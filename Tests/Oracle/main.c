@@ -99,9 +99,9 @@ static void print_done(const struct done *done, FILE *out)
 	struct tm time;
 
 	gmtime_r(&seconds, &time);
-	fprintf(out, "%6u %02d:%02d:%02d.%06ld round %d worker %d %s %s %s%s%s\n", done->sequence, time.tm_hour,
+	fprintf(out, "%6u %02d:%02d:%02d.%06ld round %d worker %d dataset %d %s %s %s%s%s\n", done->sequence, time.tm_hour,
 		time.tm_min, time.tm_sec, (long)(done->time_ns % 1000000000L / 1000), done->round, done->worker,
-		kinds[done->kind].name, done->detail, outcomes[done->outcome], done->error ? ": " : "",
+		done->dataset, kinds[done->kind].name, done->detail, outcomes[done->outcome], done->error ? ": " : "",
 		done->error ? strerror(done->error) : "");
 }
 
@@ -123,6 +123,25 @@ static void print_last(int dataset, uint32_t from, int most)
 	for (i = first; i < n; i++)
 		if (oracle.plan.shared->log[i].dataset == dataset && oracle.plan.shared->log[i].outcome != SKIPPED)
 			print_done(&oracle.plan.shared->log[i], stdout);
+}
+
+/* All that was done to the file that a difference begins with, in whatever round. */
+static void print_history(int dataset, const char *why)
+{
+	const char *end = *why == '\'' ? strchr(why + 1, '\'') : NULL;
+	uint32_t n = logged(), i;
+	char path[64];
+
+	if (!end || end == why + 1 || end - why > 62)
+		return;
+	snprintf(path, sizeof(path), "%.*s", (int)(end - why - 1), why + 1);
+	printf("  what the log has of %s:\n", path);
+	for (i = 0; i < n; i++) {
+		const struct done *done = &oracle.plan.shared->log[i];
+
+		if (done->dataset == dataset && done->outcome == DONE && strstr(done->detail, path))
+			print_done(done, stdout);
+	}
 }
 
 /* ---- The judgement ---- */
@@ -248,6 +267,7 @@ static void judge_missed(int dataset, const char *why)
 	       oracle.plan.datasets[dataset].name, watched->newest ? strchr(watched->newest, '@') : "(none)",
 	       oracle.plan.seed, oracle.round, why);
 	print_last(dataset, oracle.round_from, 30);
+	print_history(dataset, why);
 	kairos_tail(&oracle.kairos, 12, stdout);
 	fflush(stdout);
 }
