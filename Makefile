@@ -16,6 +16,8 @@ RELEASE := .build/release/kairos
 
 .DEFAULT_GOAL := build
 .PHONY: help deps bpf build debug test test-model test-unit test-integration vm test-vm vm-shell demo format lint install uninstall clean
+
+.PHONY: help deps bpf build debug test test-model test-unit test-integration test-oracle demo format lint install uninstall clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -59,12 +61,18 @@ test-vm: debug ## run the tests on a real pool in them (FILTER=, GUEST=)
 vm-shell: debug ## a shell in one of them (CMD=: run that instead)
 	@Tests/VM/run $(or $(GUEST),zfs-2.3) $(if $(CMD),-- sh -c '$(subst ','\'',$(CMD))')
 
+# A seed that is printed can be given: make test-oracle SEED=42 OPERATIONS=500
+OPERATIONS ?= 1500
+test-oracle: debug ## random operations, judged by reading all snapshots
+	KAIROS_ORACLE="--operations $(OPERATIONS) $(if $(SEED),--seed $(SEED)) $(ORACLE)" \
+		$(SWIFT) test --skip-build --filter OracleTests/judgement
+
 demo: build ## see it work on a scratch pool
 	$(RELEASE) demo
 
 format: ## format Swift sources in place, and C where clang-format is there
 	$(SWIFT) format --in-place --recursive --parallel Package.swift Sources Tests
-	@! command -v clang-format >/dev/null || clang-format -i bpf/*.[ch] Sources/CLinux/*.c Sources/CLibbpf/*.c
+	@! command -v clang-format >/dev/null || clang-format -i bpf/*.[ch] Sources/CLinux/*.c Sources/CLibbpf/*.c Tests/Oracle/*.[ch]
 
 lint: ## check the format
 	$(SWIFT) format lint --strict --recursive --parallel Package.swift Sources Tests

@@ -80,9 +80,18 @@ let package = Package(
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
         tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy"]),
         .target(name: "CTestSupport", path: "Tests/Support"),
+        // Depends on nothing of ours, on purpose: it judges all of it.
+        .executableTarget(
+            name: "kairos-oracle",
+            path: "Tests/Oracle",
+            cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]
+        ),
         tests(
             "Integration",
-            ["Scratch", "Datasets", "Tracing", "CLinux", "CTestSupport", "kairos", subprocess, systemPackage]
+            [
+                "Scratch", "Datasets", "Tracing", "CLinux", "CTestSupport", "kairos", "kairos-oracle", subprocess,
+                systemPackage,
+            ]
         ),
     ],
     cLanguageStandard: .gnu2x

@@ -402,6 +402,20 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 	return 0;
 }
 
+#define UTIME_OMIT ((1L << 30) - 2)
+
+/* Whether utimensat(2) was asked to leave both times as they are. */
+static __always_inline bool times__omitted(unsigned long user)
+{
+	struct {
+		long seconds, nanoseconds;
+	} times[2] = {};
+
+	if (!user || bpf_probe_read_user(times, sizeof(times), (const void *)user))
+		return false;
+	return times[0].nanoseconds == UTIME_OMIT && times[1].nanoseconds == UTIME_OMIT;
+}
+
 /* The calls on names. A function of its own: the stack of one that does all would be too large for Linux 6.12. */
 static __noinline int call__by_names(u32 call, const struct call_args *args)
 {
@@ -437,6 +451,8 @@ static __noinline int call__by_names(u32 call, const struct call_args *args)
 		first.path = args->a[1];
 		at_flags = call == CALL_CHOWNAT ? args->a[4] : call == CALL_UTIMESAT ? args->a[3] : 0;
 		first.flags = KAIROS_F_WHOLE | (at_flags & AT_SYMLINK_NOFOLLOW ? 0 : KAIROS_F_FOLLOW);
+		if (call == CALL_UTIMESAT && times__omitted(args->a[2]))
+			return 0;
 		if (!first.path) /* futimens() */
 			return call__file(args->a[0], KAIROS_OP_ATTR, args);
 		return call__names(KAIROS_OP_ATTR, &first, NULL, args);

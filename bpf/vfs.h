@@ -431,6 +431,9 @@ int vfs__rename(u64 *ctx)
 
 	if ((s32)returned(ctx))
 		return 0;
+	/* Two names of one file: that is no rename, says POSIX, and succeeds. */
+	if (BPF_CORE_READ(rd, old_dentry, d_inode) == BPF_CORE_READ(rd, new_dentry, d_inode))
+		return 0;
 	/* The kernel has moved the old dentry to its new place by now. */
 	return before__tell((u64)BPF_CORE_READ(rd, old_dentry), KAIROS_OP_RENAME, KAIROS_PROBE_RENAME);
 }

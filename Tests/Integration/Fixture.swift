@@ -73,7 +73,7 @@ struct PoolTrait: SuiteTrait, TestScoping {
         }
         // Of test runs that were killed.
         _ = await ScratchPool.removeLeftovers()
-        let pool = try await ScratchPool(purpose: "test", datasets: Fixture.datasets)
+        let pool = try await ScratchPool(purpose: "test", datasets: Fixture.datasets, size: 1 << 30)
         let fixture = Fixture(pool: pool)
         do {
             // A read would be a change to ZFS, though not to Kairos.
