@@ -43,7 +43,7 @@ extension IntegrationTests {
                 _ = try Probes(set, mode: .watch, ringBytes: 1 << 16)
             } catch {
                 // Which sets a kernel takes is its own affair; that there is one is another test's.
-                Report.add(set, "-", "not here", error.description)
+                CoverageReport.add(set, "-", "not here", error.description)
                 return
             }
             let calls = TracedCall.all + TracedCall.further
@@ -55,7 +55,7 @@ extension IntegrationTests {
                 for call in calls {
                     try await kairos.rest(in: fixture)
                     let (sight, detail) = try await see(call, set, kairos, fixture)
-                    Report.add(set, call.name, sight.rawValue, detail)
+                    CoverageReport.add(set, call.name, sight.rawValue, detail)
                     #expect(
                         sight == .refused || Self.expected(set, call).contains(sight),
                         "\(set.rawValue), \(call.name): \(sight.rawValue) \(detail)\n\(kairos.transcript.suffix(4000))")
@@ -77,7 +77,7 @@ extension IntegrationTests {
                     #expect(
                         snapshots.isEmpty,
                         "\(set.rawValue), \(call.name): \(snapshots)\n\(kairos.transcript.suffix(4000))")
-                    Report.add(set, call.name, snapshots.isEmpty ? "no snapshot, rightly" : "wrong", "")
+                    CoverageReport.add(set, call.name, snapshots.isEmpty ? "no snapshot, rightly" : "wrong", "")
                 }
                 _ = kairos.claim()
             }
@@ -142,7 +142,7 @@ extension IntegrationTests {
 }
 
 /// The rows of the table, for `Tests/coverage`.
-private enum Report {
+enum CoverageReport {
     static func add(_ set: ProbeSet, _ operation: String, _ sight: String, _ detail: String) {
         guard let path = getenv("KAIROS_COVERAGE").map({ String(cString: $0) }) else { return }
         let line = [set.rawValue, operation, sight, detail.split(separator: "\n").first.map(String.init) ?? ""]
