@@ -15,9 +15,8 @@ BPFOBJ  := $(OBJECTS)/kairos.bpf.o
 RELEASE := .build/release/kairos
 
 .DEFAULT_GOAL := build
-.PHONY: help deps bpf build debug test test-model test-unit test-integration vm test-vm vm-shell demo format lint install uninstall clean
+.PHONY: help deps bpf build debug test test-model test-unit test-integration vm test-vm vm-shell test-oracle coverage demo format lint install uninstall clean
 
-.PHONY: help deps bpf build debug test test-model test-unit test-integration test-oracle demo format lint install uninstall clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -60,6 +59,14 @@ test-vm: debug ## run the tests on a real pool in them (FILTER=, GUEST=)
 
 vm-shell: debug ## a shell in one of them (CMD=: run that instead)
 	@Tests/VM/run $(or $(GUEST),zfs-2.3) $(if $(CMD),-- sh -c '$(subst ','\'',$(CMD))')
+
+coverage: debug ## make docs/coverage.md: every operation by every probe set, here and in the virtual machines (half an hour)
+	@rm -rf .build/coverage && mkdir -p .build/coverage
+	KAIROS_COVERAGE=$(CURDIR)/.build/coverage/native.tsv KAIROS_ORACLE="--operations 20000 --pauses 40" \
+		$(SWIFT) test --skip-build --filter 'CoverageTests|OracleTests/judgement'
+	COVERAGE=.build/coverage ORACLE="--operations 20000 --pauses 40" FILTER='CoverageTests|OracleTests/judgement' Tests/VM/test
+	Tests/coverage zfs-fuse=.build/coverage/native.tsv $(foreach g,zfs-2.3 zfs-2.1,$(g)=.build/coverage/$(g).tsv) >.build/coverage/coverage.md
+	cp .build/coverage/coverage.md docs/coverage.md
 
 # A seed that is printed can be given: make test-oracle SEED=42 OPERATIONS=500
 OPERATIONS ?= 1500

@@ -298,23 +298,34 @@ long support_aio_write(int fd, const void *bytes, unsigned size)
 	return result;
 }
 
-long support_compat_write(int fd, const void *bytes, unsigned size)
+/* A call by the gate of 32-bit programs, whose addresses end at 4 GB: `bytes` are put there and passed as `place`. */
+static long compat_call(long number, const void *bytes, size_t size, long a, long b, long c, int place)
 {
 #ifdef __x86_64__
-	/* A 32-bit program's addresses end at 4 GB. */
 	char *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
-	long result;
+	long arguments[] = {a, b, c}, result;
 
 	if (low == MAP_FAILED || size > 4096)
 		return -ENOSYS;
 	memcpy(low, bytes, size);
+	arguments[place] = (long)low;
 	asm volatile("int $0x80"
 		     : "=a"(result)
-		     : "a"(4 /* write */), "b"((long)fd), "c"(low), "d"((long)size)
+		     : "a"(number), "b"(arguments[0]), "c"(arguments[1]), "d"(arguments[2])
 		     : "memory", "r8", "r9", "r10", "r11");
 	munmap(low, 4096);
 	return (int)result;
 #else
 	return -ENOSYS;
 #endif
+}
+
+long support_compat_write(int fd, const void *bytes, unsigned size)
+{
+	return compat_call(4, bytes, size, fd, 0, size, 1);
+}
+
+long support_compat_chmod(const char *path, unsigned mode)
+{
+	return compat_call(15, path, strlen(path) + 1, 0, mode, 0, 0);
 }

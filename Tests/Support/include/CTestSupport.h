@@ -40,6 +40,8 @@ long support_io_uring_write(int fd, const void *bytes, unsigned size, bool by_ke
 long support_aio_write(int fd, const void *bytes, unsigned size);
 /* By the system call gate of 32-bit programs. */
 long support_compat_write(int fd, const void *bytes, unsigned size);
+/* chmod(2) by that gate. */
+long support_compat_chmod(const char *path, unsigned mode);
 /* What happens by io_uring to names: unlinks one. */
 long support_io_uring_unlink(const char *path);
 
