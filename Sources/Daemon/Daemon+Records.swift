@@ -67,6 +67,10 @@ extension Daemon {
                 known = [record.path] + (record.newPath.map { [$0] } ?? [])
             }
             note(record, of: dataset, paths: known.map { $0.map { Array($0.dropFirst()) } }, epoch: record.epoch)
+            if record.operation == .rename, known.count == 2, let old = known[0], let new = known[1] {
+                // OpenZFS writes back some files for an fdatasync alone (docs/facts.md), so their paths must be right.
+                dataset.mapped.rename(from: old, to: new)
+            }
             if record.operation == .store {
                 let file = MappedFiles.File(device: record.device, inode: record.inode, path: record.path)
                 dataset.mapped.add(file)

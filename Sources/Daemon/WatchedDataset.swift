@@ -156,6 +156,16 @@ struct MappedFiles: Sendable, Hashable {
         files[file.inode] = file
     }
 
+    /// Something was renamed, a file or a directory above some. Paths from the superblock's root.
+    mutating func rename(from old: [UInt8], to new: [UInt8]) {
+        let slash = UInt8(ascii: "/")
+        for (inode, file) in files {
+            guard let path = file.path, path.starts(with: old), path.count == old.count || path[old.count] == slash
+            else { continue }
+            files[inode]?.path = new + path.dropFirst(old.count)
+        }
+    }
+
     mutating func add(_ others: MappedFiles) {
         isIncomplete = isIncomplete || others.isIncomplete
         for file in others.files.values where files[file.inode] == nil { add(file) }
