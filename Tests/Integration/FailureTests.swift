@@ -26,9 +26,9 @@ extension IntegrationTests {
                 #expect(await wait(for: KairosProcess.patience) { zfs.calls.count >= earlier + 3 })
                 try zfs.clear(.fail)
                 let snapshot = try await kairos.event("a snapshot", from: start) { $0.event == "snapshot" }
-                // The second try may find the first one's failure healed, but not before a second has passed, then two.
+                // Not before a second has passed, then two. The third is under way when the failure is healed, and may succeed.
                 let tries = Array(zfs.calls.dropFirst(earlier))
-                #expect(tries.count >= 4)
+                try #require(tries.count >= 3)
                 #expect(tries[1] - tries[0] > 0.9)
                 #expect(tries[2] - tries[1] > 1.8)
                 #expect(snapshot.dataset == name)
@@ -63,7 +63,10 @@ extension IntegrationTests {
         @Test("lost records cost detail, and no change")
         func lostRecords() async throws {
             let fixture = try Fixture.current()
-            let options = ["--ring-bytes", "4096", "--quiet", "100ms", "--min-interval", "50ms", "--max-delay", "1s"]
+            // With the other sets no record is needed to find the dataset, so there is nothing to look at.
+            let options =
+                ["--probes", "syscalls", "--ring-bytes", "4096", "--quiet", "100ms", "--min-interval", "50ms"]
+                + ["--max-delay", "1s"]
             let names = ["a", "b", "c", Fixture.sentinel].map(fixture.name)
             try await KairosProcess.run(["run", "--json"] + options + names) { kairos in
                 try await kairos.ready()

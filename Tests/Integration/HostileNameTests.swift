@@ -59,9 +59,10 @@ extension IntegrationTests {
                     let before = try await fixture.snapshots(of: "b")
                     let place = Place(directory: directory, title: name.bytes)
                     try call("mkdirat", .here, .name(name.bytes), 0o755, from: place)
-                    #expect(
-                        await wait(for: KairosProcess.patience) { kairos.lines.count > index }, "\(kairos.transcript)")
-                    #expect(try await fixture.snapshots(of: "b").count > before.count)
+                    let isTaken = try await wait(for: KairosProcess.patience) {
+                        try await fixture.snapshots(of: "b").count > before.count
+                    }
+                    #expect(isTaken, "\(index): \(kairos.transcript)")
                 }
                 _ = try await kairos.stop()
                 for line in kairos.lines {
