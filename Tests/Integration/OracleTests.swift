@@ -78,6 +78,8 @@ extension IntegrationTests {
         private static func options(_ set: ProbeSet, _ fixture: Fixture) -> [String] {
             var options = ["--claims", "all", "--probes", set.rawValue, "--max-faults", "3"] + pace(fixture)
             let known = known[set, default: []] + (fixture.pool.flavour == .kernel ? ["tmpfile"] : [])
+            // With transaction groups there is hardly a doubt that needs a check.
+            if set != .zfs { options.append("--tolerate-checks") }
             if !known.isEmpty { options += ["--without", known.joined(separator: ",")] }
             return options
         }

@@ -25,7 +25,7 @@ struct watched {
 };
 
 struct figures {
-	int pauses, snapshots, missed, empty, empty_at_start, comparisons;
+	int pauses, snapshots, missed, empty, empty_at_start, empty_by_check, comparisons;
 };
 
 static struct {
@@ -42,7 +42,7 @@ static struct {
 	uint32_t round_from; /* where it begins in the log */
 	int quiet_ms, max_delay_ms, min_interval_ms, patience_s, limit_s, max_faults;
 	int operations, pauses;
-	bool kill_restart, stall;
+	bool kill_restart, stall, tolerate_checks;
 	int64_t begin_ms, next_kill, restart_at, next_stall, resume_at;
 	char directory[64];
 	const char *json, *log, *claims;
@@ -150,17 +150,20 @@ static void judge_empty(int dataset, const char *before, const char *snapshot)
 {
 	const char *name = strchr(snapshot, '@') + 1;
 	bool at_start = kairos_said(&oracle.kairos, name, "\"trigger\":\"start\"");
+	bool by_check = kairos_said(&oracle.kairos, name, "\"trigger\":\"check\"");
 
 	/*
-	 * Nobody watched before: all it had to go by were ZFS's figures, and these change with what cannot be seen, too,
-	 * such as a deleted file that was closed.
+	 * At a start all that it had to go by were ZFS's figures, and these change with what cannot be seen, too, such as a
+	 * deleted file that was closed. The same holds for checks, but they may be rarer than they are.
 	 */
 	if (at_start)
 		oracle.figures.empty_at_start++;
+	else if (by_check && oracle.tolerate_checks)
+		oracle.figures.empty_by_check++;
 	else
 		oracle.figures.empty++;
-	printf("EMPTY%s: %s equals %s, seed %lu, round %d\n", at_start ? " at a start" : "", snapshot,
-	       strchr(before, '@'), oracle.plan.seed, oracle.round);
+	printf("EMPTY%s: %s equals %s, seed %lu, round %d\n", at_start ? " at a start" : by_check ? " by a check" : "",
+	       snapshot, strchr(before, '@'), oracle.plan.seed, oracle.round);
 	kairos_quote(&oracle.kairos, strchr(before, '@') + 1, stdout);
 	kairos_quote(&oracle.kairos, name, stdout);
 	print_last(dataset, oracle.round_from, 15);
@@ -631,11 +634,11 @@ static void write_json(FILE *out, bool passed, int seconds)
 	fprintf(out,
 		"{\"passed\":%s,\"seed\":%lu,\"claims\":\"%s\",\"operations\":%d,\"changes\":%d,\"still\":%d,"
 		"\"refused\":%d,\"pauses\":%d,\"snapshots\":%d,\"comparisons\":%d,\"missed\":%d,\"empty\":%d,"
-		"\"empty_at_start\":%d,\"records_lost\":%lu,\"kills\":%d,\"datasets\":%d,\"workers\":%d,"
+		"\"empty_at_start\":%d,\"empty_by_check\":%d,\"records_lost\":%lu,\"kills\":%d,\"datasets\":%d,\"workers\":%d,"
 		"\"passes_of_lone_changes\":%d,\"seconds\":%d,\"kinds\":{",
 		passed ? "true" : "false", oracle.plan.seed, oracle.claims, count(-1, DONE, -1),
 		count(KIND_CHANGES, DONE, -1), count(KIND_STILL, DONE, -1), count(-1, REFUSED, -1), figures->pauses,
-		figures->snapshots, figures->comparisons, figures->missed, figures->empty, figures->empty_at_start,
+		figures->snapshots, figures->comparisons, figures->missed, figures->empty, figures->empty_at_start, figures->empty_by_check,
 		oracle.kairos.lost, oracle.kairos.kills, oracle.plan.n_datasets, oracle.n_workers, deck.passes, seconds);
 	for (kind = 0; kind < n_kinds; kind++) {
 		fprintf(out, "%s\"%s\":{", kind ? "," : "", kinds[kind].name);
@@ -666,8 +669,9 @@ static bool conclude(void)
 	       passed ? "PASSED" : "FAILED", oracle.plan.seed, done, count(KIND_CHANGES, DONE, -1),
 	       count(KIND_STILL, DONE, -1), count(-1, REFUSED, -1), figures->pauses, figures->snapshots, figures->missed,
 	       figures->empty);
+	printf(" (%d more at a start, %d by a check)", figures->empty_at_start, figures->empty_by_check);
 	if (oracle.kill_restart)
-		printf(", kills %d, empty at a start %d", oracle.kairos.kills, figures->empty_at_start);
+		printf(", kills %d", oracle.kairos.kills);
 	printf(", records lost %lu, %d s\n", oracle.kairos.lost, seconds);
 	if (oracle.json && (out = fopen(oracle.json, "we"))) {
 		write_json(out, passed, seconds);
@@ -718,6 +722,7 @@ static void usage(const char *fault)
 		"  --patience S         how much longer than it should a snapshot may take (10)\n"
 		"  --probes SET --ring-bytes N   handed to Kairos\n"
 		"  --kill-restart       kill Kairos at random, and start it again\n"
+		"  --tolerate-checks    count empty snapshots that a check of ZFS's figures led to apart\n"
 		"  --stall              stop Kairos for a moment at random\n"
 		"  --only KIND,... --without KIND,...   some kinds of operations\n"
 		"  --max-faults N       end after so many (5)\n"
@@ -816,7 +821,7 @@ static char **kairos_arguments(const char *kairos, const char *probes, const cha
 static void parse(int argc, char **argv)
 {
 	enum { KAIROS = 256, ZFS, DATASET, SEED, OPERATIONS, PAUSES, WORKERS, CLAIMS, QUIET, MAX_DELAY, MIN_INTERVAL,
-	       PATIENCE, PROBES, RING, KILL, FAULTS, LIMIT, JSON, LOG, WITHOUT, ONLY, STALL };
+	       PATIENCE, PROBES, RING, KILL, FAULTS, LIMIT, JSON, LOG, WITHOUT, ONLY, STALL, TOLERATE };
 	static const struct option options[] = {
 	    {"kairos", required_argument, NULL, KAIROS},
 	    {"zfs", required_argument, NULL, ZFS},
@@ -834,6 +839,7 @@ static void parse(int argc, char **argv)
 	    {"ring-bytes", required_argument, NULL, RING},
 	    {"kill-restart", no_argument, NULL, KILL},
 	    {"stall", no_argument, NULL, STALL},
+	    {"tolerate-checks", no_argument, NULL, TOLERATE},
 	    {"max-faults", required_argument, NULL, FAULTS},
 	    {"limit", required_argument, NULL, LIMIT},
 	    {"json", required_argument, NULL, JSON},
@@ -872,6 +878,7 @@ static void parse(int argc, char **argv)
 		case PROBES: probes = optarg; break;
 		case RING: ring = optarg; break;
 		case KILL: oracle.kill_restart = true; break;
+		case TOLERATE: oracle.tolerate_checks = true; break;
 		case STALL: oracle.stall = true; break;
 		case FAULTS: oracle.max_faults = number(optarg, 1); break;
 		case LIMIT: oracle.limit_s = number(optarg, 1); break;
