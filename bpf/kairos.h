@@ -16,6 +16,7 @@
 #define KAIROS_NAME_MAX 256U    /* one component and its NUL */
 #define KAIROS_PATH_MAX 4096U   /* the kernel's PATH_MAX */
 #define KAIROS_DEPTH_MAX 128    /* directories walked upwards for one path */
+#define KAIROS_PREFIX 32        /* the beginning of the names of Kairos's snapshots, with its NUL */
 #define KAIROS_DATA_MAX 16384U  /* the tail of a record: two walked paths and two strings */
 
 /*
@@ -90,11 +91,12 @@ struct kairos_slot {
 	__u64 early_ns;       /* of the newest change that was marked before it was done */
 	/* Transaction groups. Each only grows. */
 	__u64 dirty_txg;      /* the newest that holds a change */
-	__u64 captured_txg;   /* of the newest snapshot; user space raises it where ZFS says that there is no change */
+	__u64 captured_txg;   /* of Kairos's newest snapshot; user space raises it where ZFS says that there is no change */
 	__u64 noise_txg;      /* the newest that holds something that is no change: an access time, a freed file */
 	__u64 dirtied_ns;     /* of the change that made `dirty_txg` pass `captured_txg` */
 	__u64 hidden;         /* changes of files without a name, which no snapshot shows */
-	__u64 reserved[3];
+	__u64 foreign_txg;    /* of the newest snapshot by somebody else, who may destroy it again */
+	__u64 reserved[2];
 };
 
 enum kairos_slot_flag {

@@ -105,7 +105,28 @@ int BPF_PROG(zfs__dirty, struct dsl_dataset *ds, struct dmu_tx *tx)
 	return 0;
 }
 
-/* In the sync of a transaction group: a snapshot, whoever asked for it. It holds everything up to this group. */
+/* How the names of Kairos's snapshots begin; set before load. */
+const volatile char prefix[KAIROS_PREFIX] = "kairos-";
+
+static __always_inline bool name__is_ours(const char *name)
+{
+	char begin[KAIROS_PREFIX] = {};
+	u32 i;
+
+	bpf_probe_read_kernel_str(begin, sizeof(begin), name);
+	for (i = 0; i < KAIROS_PREFIX; i++) {
+		if (!prefix[i])
+			return true;
+		if (begin[i] != prefix[i])
+			return false;
+	}
+	return true;
+}
+
+/*
+ * In the sync of a transaction group: a snapshot, which holds everything up to this group. One of somebody else's counts
+ * for as long as it is there, which only a look tells: `zfs diff` makes one and destroys it.
+ */
 SEC("fentry/dsl_dataset_snapshot_sync_impl")
 int BPF_PROG(zfs__snapshot, struct dsl_dataset *ds, const char *name, struct dmu_tx *tx)
 {
@@ -116,7 +137,7 @@ int BPF_PROG(zfs__snapshot, struct dsl_dataset *ds, const char *name, struct dmu
 		return 0;
 	s = dataset__slot(ds);
 	if (s)
-		raise(&s->captured_txg, BPF_CORE_READ(tx, tx_txg));
+		raise(name__is_ours(name) ? &s->captured_txg : &s->foreign_txg, BPF_CORE_READ(tx, tx_txg));
 	return 0;
 }
 

@@ -43,6 +43,16 @@ public struct BPFObject: ~Copyable {
         place.storeBytes(of: value, as: Value.self)
     }
 
+    /// As above, an array of bytes.
+    public func setConstant(_ variable: String, bytes: [UInt8]) throws(BPFError) {
+        guard let place = kairos_bpf_global(object, ".rodata", variable, bytes.count) else {
+            throw BPFError(
+                operation: "set the constant", subject: "\(variable) of \(name)", errno: .noSuchFileOrDirectory, log: ""
+            )
+        }
+        place.copyMemory(from: bytes, byteCount: bytes.count)
+    }
+
     /// How many entries (for a ring buffer: bytes, a power of two of pages) the map will have. Before `load()`.
     public func setMaxEntries(map: String, to count: UInt32) throws(BPFError) {
         let result = bpf_map__set_max_entries(try find(map: map), count)

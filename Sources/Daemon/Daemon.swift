@@ -166,7 +166,9 @@ public final class Daemon {
         do { _ = try Self.select(configuration.target, datasets) } catch { throw .selection(error) }
         do { mounts = try MountTable.read(from: mountInfo) } catch { throw .mounts(error) }
         do {
-            let choice = try Probes.choose(configuration.probes, mode: .watch, ringBytes: configuration.ringBytes)
+            let choice = try Probes.choose(
+                configuration.probes, mode: .watch, ringBytes: configuration.ringBytes,
+                prefix: configuration.prefix.text)
             (probes, refusedProbes) = (choice.probes, choice.refused)
         } catch { throw .probes(error) }
         nextAudit = configuration.audit.map {
@@ -282,7 +284,11 @@ public final class Daemon {
         if let groups = slot.groups, dataset.attempt == nil {
             // ZFS does not tell what was written. Where all that was seen are files that have no name, no snapshot shows it.
             let isHidden = slot.hidden > dataset.hiddenCaptured && slot.changes <= dataset.changesCaptured
-            if groups.isDirty, !isHidden {
+            if groups.isForeign, !slot.isDirty {
+                // Somebody else's snapshot has it all, unless it is gone again, as that of 'zfs diff' is: a check tells.
+                _ = dataset.policy.handle(.captured, now: time)
+                suspect(dataset, at: max(slot.last, dataset.epochStarted))
+            } else if groups.isDirty, !isHidden {
                 // Before the epoch began it was dirty too, and that was tried to capture.
                 let first = max(groups.dirtied, dataset.epochStarted)
                 let last = max(slot.last, first)
@@ -292,7 +298,7 @@ public final class Daemon {
                     now: time)
             } else if !slot.isDirty {
                 _ = dataset.policy.handle(.captured, now: time)
-                // Somebody else's snapshot has what the records told of.
+                // The check said so: somebody else's snapshot has what the records told of.
                 if !groups.isDirty, dataset.policy.isClean {
                     dataset.summary = ChangeSummary()
                     dataset.changesCaptured = slot.changes

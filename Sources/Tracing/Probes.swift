@@ -45,17 +45,18 @@ public final class Probes {
 
     /// The best set that loads, attaches and fires: `zfs`, else `vfs`, else `syscalls`. Or none but the `wanted` one.
     public static func choose(
-        _ wanted: ProbeSet?, mode: Mode, ringBytes: Int = 1 << 20
+        _ wanted: ProbeSet?, mode: Mode, ringBytes: Int = 1 << 20, prefix: String = "kairos-"
     ) throws(ProbeError) -> Choice {
         guard KernelSupport.hasBTF else { throw .noBTF }
-        if let wanted { return Choice(probes: try Probes(wanted, mode: mode, ringBytes: ringBytes), refused: []) }
+        if let wanted { return Choice(probes: try Probes(wanted, mode: mode, ringBytes: ringBytes, prefix: prefix), refused: []) }
         var refused: [ProbeError] = []
         // In a trace transaction groups tell nothing.
         for set in mode == .trace ? [.vfs, .syscalls] : ProbeSet.allCases {
             // Nobody has to be told that there is no OpenZFS where there is none.
             if set == .zfs, KernelSupport.zfsModule == nil { continue }
             do {
-                return Choice(probes: try Probes(set, mode: mode, ringBytes: ringBytes), refused: refused)
+                let probes = try Probes(set, mode: mode, ringBytes: ringBytes, prefix: prefix)
+                return Choice(probes: probes, refused: refused)
             } catch {
                 refused.append(error)
             }
@@ -67,7 +68,10 @@ public final class Probes {
     ///
     /// - Parameters:
     ///   - ringBytes: the size of the ring buffer; rounded up to a power of two of at least a page.
-    public init(_ set: ProbeSet, mode: Mode, ringBytes: Int = 1 << 20) throws(ProbeError) {
+    ///   - prefix: how the names of our snapshots begin.
+    public init(
+        _ set: ProbeSet, mode: Mode, ringBytes: Int = 1 << 20, prefix: String = "kairos-"
+    ) throws(ProbeError) {
         guard let types = KernelTypes() else { throw .noBTF }
         if set == .zfs {
             guard KernelSupport.zfsModule != nil else { throw .noModule }
@@ -81,6 +85,10 @@ public final class Probes {
             let image = UnsafeRawBufferPointer(start: address, count: size)
             object = try BPFObject(image: image.bytes, name: "kairos")
             if mode == .trace { try object.setConstant("tracing", to: UInt8(1)) }
+            // One that is longer would match too much: what lies behind it is the time.
+            var name = [UInt8](repeating: 0, count: Int(KAIROS_PREFIX))
+            for (index, byte) in prefix.utf8.prefix(name.count - 1).enumerated() { name[index] = byte }
+            try object.setConstant("prefix", bytes: name)
             var bytes = 4096
             while bytes < min(ringBytes, 1 << 30) { bytes <<= 1 }
             try object.setMaxEntries(map: "ring", to: UInt32(bytes))

@@ -28,13 +28,18 @@ public struct TransactionGroups: Hashable, Sendable {
     public var dirty: UInt64
     /// The group of the newest snapshot: it holds this one and all before.
     public var captured: UInt64
+    /// The group of somebody else's newest snapshot, which may be gone again.
+    public var foreign: UInt64
     /// The newest group that holds an access time or the like: no change, but ZFS counts it as written.
     public var noise: UInt64
     /// CLOCK_MONOTONIC nanoseconds of the change that made `dirty` pass `captured`.
     public var dirtied: UInt64
 
-    /// Whether there is a change that no snapshot holds.
+    /// Whether there is a change that no snapshot of ours holds.
     public var isDirty: Bool { dirty > captured }
+
+    /// Whether somebody else's snapshot has it, if that is still there.
+    public var isForeign: Bool { isDirty && dirty <= foreign }
 }
 
 /// The slots and the table of devices that leads to them, in memory shared with the programs.
@@ -76,7 +81,7 @@ public final class SlotTable: Sendable {
         let dirty = slots.load64(at: base + Field.dirty)
         return TransactionGroups(
             dirty: dirty, captured: slots.load64(at: base + Field.captured),
-            noise: slots.load64(at: base + Field.noise), dirtied: slots.load64(at: base + Field.dirtied))
+            foreign: slots.load64(at: base + Field.foreign), noise: slots.load64(at: base + Field.noise), dirtied: slots.load64(at: base + Field.dirtied))
     }
 
     /// ZFS says that everything up to this group is in a snapshot.
@@ -95,7 +100,7 @@ public final class SlotTable: Sendable {
     /// Takes a slot into use, clean. Epochs only ever grow, so that late marks of an earlier use mean nothing.
     public func reset(_ slot: Int, wakesAtCommit: Bool, wakesAtRecords: Bool) {
         advanceEpoch(slot)
-        for field in [Field.dirty, Field.captured, Field.noise, Field.dirtied, Field.early] {
+        for field in [Field.dirty, Field.captured, Field.foreign, Field.noise, Field.dirtied, Field.early] {
             slots.store64(0, at: Self.base(slot) + field)
         }
         setFlags(slot, wakesAtCommit: wakesAtCommit, wakesAtRecords: wakesAtRecords)
@@ -159,6 +164,7 @@ public final class SlotTable: Sendable {
         static let hidden = offset(\.hidden)
         static let dirty = offset(\.dirty_txg)
         static let captured = offset(\.captured_txg)
+        static let foreign = offset(\.foreign_txg)
         static let noise = offset(\.noise_txg)
         static let dirtied = offset(\.dirtied_ns)
         static let flags = offset(\.flags)
