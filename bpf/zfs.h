@@ -47,6 +47,8 @@ struct {
 	__type(value, u32);
 } noisy SEC(".maps");
 
+enum { NOISE = 1, ACCOUNTS };
+
 static __always_inline struct kairos_slot *dataset__slot(struct dsl_dataset *ds)
 {
 	struct dsl_dataset_phys *phys = BPF_CORE_READ(ds, ds_dbuf, db_data);
@@ -74,6 +76,7 @@ int BPF_PROG(zfs__dirty, struct dsl_dataset *ds, struct dmu_tx *tx)
 	u64 id = bpf_get_current_pid_tgid(), now, txg, old;
 	struct kairos_slot *s;
 	struct scratch *sc;
+	u32 *noise;
 
 	zfs__fired(KAIROS_PROBE_ZFS_DIRTY);
 	/* The pool's own objects have no dataset. */
@@ -83,8 +86,10 @@ int BPF_PROG(zfs__dirty, struct dsl_dataset *ds, struct dmu_tx *tx)
 	if (!s)
 		return 0;
 	txg = BPF_CORE_READ(tx, tx_txg);
-	if (bpf_map_lookup_elem(&noisy, &id)) {
-		raise(&s->noise_txg, txg);
+	noise = bpf_map_lookup_elem(&noisy, &id);
+	if (noise) {
+		if (*noise == NOISE)
+			raise(&s->noise_txg, txg);
 		return 0;
 	}
 	old = READ_ONCE(s->dirty_txg);
@@ -144,10 +149,10 @@ int BPF_PROG(zfs__snapshot, struct dsl_dataset *ds, const char *name, struct dmu
 static __always_inline int noise__begin(u32 dev)
 {
 	u64 id = bpf_get_current_pid_tgid();
-	u32 one = 1;
+	u32 noise = NOISE;
 
 	if (device__slot(dev) != KAIROS_NO_SLOT)
-		bpf_map_update_elem(&noisy, &id, &one, BPF_ANY);
+		bpf_map_update_elem(&noisy, &id, &noise, BPF_ANY);
 	return 0;
 }
 
@@ -181,6 +186,29 @@ int BPF_PROG(zfs__evict_entry, struct inode *inode)
 /* The inode is gone; its thread is not. */
 SEC("fexit/evict")
 int BPF_PROG(zfs__evict, struct inode *inode)
+{
+	u64 id = bpf_get_current_pid_tgid();
+
+	bpf_map_delete_elem(&noisy, &id);
+	return 0;
+}
+
+/*
+ * The space that users and groups have used is brought up to date in the sync of a group, in objects of its own. What made
+ * it change was told of, or was noise.
+ */
+SEC("fentry/userquota_updates_task")
+int BPF_PROG(zfs__accounts_entry)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	u32 accounts = ACCOUNTS;
+
+	bpf_map_update_elem(&noisy, &id, &accounts, BPF_ANY);
+	return 0;
+}
+
+SEC("fexit/userquota_updates_task")
+int BPF_PROG(zfs__accounts)
 {
 	u64 id = bpf_get_current_pid_tgid();
 

@@ -167,6 +167,13 @@ public struct KernelTypes: ~Copyable {
         kairos_btf_has_function(btf, name) != 0
     }
 
+    /// Whether a module that is loaded has this function, by its own types.
+    public func moduleHasFunction(_ module: String, _ name: String) -> Bool {
+        guard let types = btf__load_module_btf(module, btf) else { return false }
+        defer { btf__free(types) }
+        return kairos_btf_has_function(types, name) != 0
+    }
+
     /// Which parameter of the function, from 0, is the `nth` pointer to this structure; nil when there is none.
     public func parameter(of function: String, pointingTo structure: String, nth: Int = 0) -> Int? {
         let place = kairos_btf_parameter(btf, function, structure, CInt(nth))

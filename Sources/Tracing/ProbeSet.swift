@@ -80,7 +80,12 @@ struct ProbeProgram {
     /// What is not seen where the kernel lacks the hook. Nil: without it the set cannot be taken.
     var blindSpot: String?
 
-    var function: String? { if case .function(let name, _) = hook { name } else { nil } }
+    var function: String? {
+        switch hook {
+        case .function(let name, _), .module(let name): name
+        case .tracepoint: nil
+        }
+    }
 }
 
 extension ProbeSet {
@@ -190,6 +195,9 @@ extension ProbeSet {
         ProbeProgram(name: "zfs__atime", hook: .function("touch_atime")),
         ProbeProgram(name: "zfs__evict_entry", hook: .function("evict")),
         ProbeProgram(name: "zfs__evict", hook: .function("evict")),
+        // Static in the module. Where it is not to be found, the freeing of a deleted file may make an empty snapshot.
+        ProbeProgram(name: "zfs__accounts_entry", hook: .module("userquota_updates_task"), blindSpot: ""),
+        ProbeProgram(name: "zfs__accounts", hook: .module("userquota_updates_task"), blindSpot: ""),
     ]
 
     /// What the set cannot see on any kernel; what stands in for it is an audit.

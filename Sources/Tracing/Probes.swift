@@ -138,8 +138,7 @@ public final class Probes {
     ) throws(BPFError) -> Bool {
         switch program.hook {
         case .tracepoint(let name): return types.hasTracepoint(name)
-        // libbpf looks for it in the BTF of all modules.
-        case .module: return true
+        case .module(let name): return types.moduleHasFunction("zfs", name)
         case .function(let name, let arguments):
             guard types.hasFunction(name) else { return false }
             for argument in arguments {
