@@ -48,7 +48,9 @@ public final class Probes {
         _ wanted: ProbeSet?, mode: Mode, ringBytes: Int = 1 << 20, prefix: String = "kairos-"
     ) throws(ProbeError) -> Choice {
         guard KernelSupport.hasBTF else { throw .noBTF }
-        if let wanted { return Choice(probes: try Probes(wanted, mode: mode, ringBytes: ringBytes, prefix: prefix), refused: []) }
+        if let wanted {
+            return Choice(probes: try Probes(wanted, mode: mode, ringBytes: ringBytes, prefix: prefix), refused: [])
+        }
         var refused: [ProbeError] = []
         // In a trace transaction groups tell nothing.
         for set in mode == .trace ? [.vfs, .syscalls] : ProbeSet.allCases {

@@ -81,7 +81,8 @@ public final class SlotTable: Sendable {
         let dirty = slots.load64(at: base + Field.dirty)
         return TransactionGroups(
             dirty: dirty, captured: slots.load64(at: base + Field.captured),
-            foreign: slots.load64(at: base + Field.foreign), noise: slots.load64(at: base + Field.noise), dirtied: slots.load64(at: base + Field.dirtied))
+            foreign: slots.load64(at: base + Field.foreign), noise: slots.load64(at: base + Field.noise),
+            dirtied: slots.load64(at: base + Field.dirtied))
     }
 
     /// ZFS says that everything up to this group is in a snapshot.
