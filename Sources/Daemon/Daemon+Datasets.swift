@@ -107,6 +107,7 @@ extension Daemon {
             report(
                 .warning("\(dataset.info.name): no room for its device \(device) in the table: changes are not seen"))
         }
+        probes.slots.forgetGroups(dataset.slot)
         // Mapped files from before are not known.
         dataset.mapped.isIncomplete = now != nil
         suspect(dataset, at: SystemClock.monotonic())

@@ -101,10 +101,17 @@ public final class SlotTable: Sendable {
     /// Takes a slot into use, clean. Epochs only ever grow, so that late marks of an earlier use mean nothing.
     public func reset(_ slot: Int, wakesAtCommit: Bool, wakesAtRecords: Bool) {
         advanceEpoch(slot)
-        for field in [Field.dirty, Field.captured, Field.foreign, Field.noise, Field.dirtied, Field.early] {
+        slots.store64(0, at: Self.base(slot) + Field.early)
+        forgetGroups(slot)
+        setFlags(slot, wakesAtCommit: wakesAtCommit, wakesAtRecords: wakesAtRecords)
+    }
+
+    /// What was told of transaction groups holds no more: a pool that was imported by an earlier group counts from there. To
+    /// be followed by a check.
+    public func forgetGroups(_ slot: Int) {
+        for field in [Field.dirty, Field.captured, Field.foreign, Field.noise, Field.dirtied] {
             slots.store64(0, at: Self.base(slot) + field)
         }
-        setFlags(slot, wakesAtCommit: wakesAtCommit, wakesAtRecords: wakesAtRecords)
     }
 
     /// - Parameter hasGroups: transaction groups tell of its changes, and marks only of what they cannot know.
