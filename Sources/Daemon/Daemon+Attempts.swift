@@ -172,7 +172,9 @@ extension Daemon {
                 dataset.takeBack(attempt)
                 dataset.isFailing = false
                 _ = dataset.policy.handle(.changed, now: now)
-                if attempt.isAudit { missed(dataset) }
+                // What was seen while the check ran may be what it found.
+                let seen = probes.slots.read(dataset.slot).changes + dataset.resolvedChanges
+                if attempt.isAudit, seen == attempt.changes, dataset.summary.isEmpty { missed(dataset) }
             }
         case .failed(let operation, let kind, let error):
             dataset.takeBack(attempt)
