@@ -128,9 +128,8 @@ extension IntegrationTests {
             let options =
                 Self.options(try #require(Self.sets.first), fixture)
                 + ["--kill-restart", "--operations", "300", "--pauses", "8"]
-            let (_, text) = try await OracleRun(fixture: fixture, options: options).result()
-            // Killed between a snapshot and its word of it, nobody knows why it was taken: an empty one there is the start's.
-            #expect(text.contains("missed 0,"), "\(text)")
+            let (passed, text) = try await OracleRun(fixture: fixture, options: options).result()
+            #expect(passed, "\(text)")
         }
 
         // A test that cannot fail proves nothing.

@@ -150,7 +150,10 @@ static void judge_empty(int dataset, const char *before, const char *snapshot)
 {
 	const char *name = strchr(snapshot, '@') + 1;
 	bool at_start = kairos_said(&oracle.kairos, name, "\"trigger\":\"start\"");
-	bool by_check = kairos_said(&oracle.kairos, name, "\"trigger\":\"check\"");
+	/* A stop asks ZFS as well, and then its snapshot names no change. */
+	bool by_check = kairos_said(&oracle.kairos, name, "\"trigger\":\"check\"") ||
+			(kairos_said(&oracle.kairos, name, "\"trigger\":\"stop\"") &&
+			 kairos_said(&oracle.kairos, name, "\"changes\":{}"));
 
 	/*
 	 * At a start all that it had to go by were ZFS's figures, and these change with what cannot be seen, too, such as a
