@@ -40,7 +40,8 @@ let package = Package(
             name: "CLibbpf",
             linkerSettings: [.linkedLibrary(":libbpf.a"), .linkedLibrary("elf"), .linkedLibrary("z")]
         ),
-        .target(name: "CLinux"),
+        // zlib for its CRC-32.
+        .target(name: "CLinux", linkerSettings: [.linkedLibrary("z")]),
         // Fills a table from libzfs_core at run time; links with no ZFS library.
         .target(name: "CZFSCore"),
         // `make` compiles bpf/ into Sources/CBPFObjects/objects; #embed (C23) puts the bytes into the executable.
@@ -51,6 +52,7 @@ let package = Package(
         module("Policy", []),
         module("Datasets", ["Background", systemPackage]),
         module("Tracing", ["BPF", "CBPFObjects", "CLinux", "Datasets", systemPackage]),
+        module("Trace", ["Tracing", "Datasets", "CLinux", systemPackage]),
         module("Snapshots", ["Background", "CLinux", "Datasets", "CZFSCore", systemPackage]),
         module("Daemon", ["Background", "BPF", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage]),
         module("Scratch", ["Background", "Datasets", "CLinux", systemPackage]),
@@ -64,7 +66,8 @@ let package = Package(
         module(
             "Commands",
             [
-                "Background", "Daemon", "Demo", "Scratch", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux",
+                "Background", "Daemon", "Demo", "Scratch", "Trace", "Tracing", "Snapshots", "Datasets", "Policy",
+                "CLinux",
                 systemPackage, argumentParser,
             ]
         ),
@@ -77,6 +80,7 @@ let package = Package(
         .target(name: "CFakeZFSCore", dependencies: ["CZFSCore"], path: "Tests/FakeZFSCore"),
         tests("Snapshots", ["Snapshots", "Datasets", "Scratch", "TestSupport", "CZFSCore", "CFakeZFSCore"]),
         tests("Tracing", ["Tracing", "Datasets", "CBPFObjects"]),
+        tests("Trace", ["Trace", "Tracing", "Datasets", "TestSupport"]),
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
         tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy"]),
         .target(name: "CTestSupport", path: "Tests/Support"),

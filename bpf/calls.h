@@ -16,7 +16,8 @@ enum call {
 	CALL_OPENAT,    /* (dirfd, path, flags, mode) */
 	CALL_OPENAT2,   /* (dirfd, path, how, size) */
 	CALL_CREAT,     /* (path, mode) */
-	CALL_WRITE,     /* (fd, ...) */
+	CALL_WRITE,     /* (fd, ...), at the file's position */
+	CALL_PWRITE,    /* (fd, ..., ..., offset) */
 	CALL_FTRUNCATE, /* (fd, ...) */
 	CALL_SYNC,      /* (fd) */
 	CALL_CLOSE,     /* (fd) */
@@ -81,10 +82,10 @@ static const u8 calls[CALLS] = {
 	[__NR_mkdirat] = CALL_MKDIRAT,
 	[__NR_renameat2] = CALL_RENAMEAT,
 	[__NR_write] = CALL_WRITE,
-	[__NR_pwrite64] = CALL_WRITE,
+	[__NR_pwrite64] = CALL_PWRITE,
 	[__NR_writev] = CALL_WRITE,
-	[__NR_pwritev] = CALL_WRITE,
-	[__NR_pwritev2] = CALL_WRITE,
+	[__NR_pwritev] = CALL_PWRITE,
+	[__NR_pwritev2] = CALL_PWRITE,
 	[__NR_mmap] = CALL_MMAP,
 	[__NR_truncate] = CALL_TRUNCATE,
 	[__NR_ftruncate] = CALL_FTRUNCATE,

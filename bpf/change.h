@@ -5,21 +5,21 @@
 #ifndef KAIROS_CHANGE_H
 #define KAIROS_CHANGE_H
 
-#include "mark.h"
+#include "trace.h"
 
 #define FMODE_WRITE 0x2 /* include/linux/fs.h, as the next one */
 #define FMODE_CREATED 0x100000 /* since 4.19 (be12af3ef5e6, "new primitive: ->f_mode & FMODE_CREATED") */
 #define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define S_IFMT 0170000
 #define S_IFREG 0100000
+#define S_IFDIR 0040000
+#define MAP_SHARED_MASK 0x01 /* MAP_SHARED and MAP_SHARED_VALIDATE */
+#define PROT_WRITE 0x2
 #define FICLONE 0x40049409 /* include/uapi/linux/fs.h, as the next ones */
 #define FICLONERANGE 0x4020940d
 #define FS_IOC_SETFLAGS 0x40086602
 #define FS_IOC32_SETFLAGS 0x40046602
 #define FS_IOC_FSSETXATTR 0x401c5820
-
-/* Typed, read-only access to a kernel object by a plain pointer; since 6.2 (a35b9af4ec2c). Without it: probe reads. */
-extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
 static __always_inline struct file *file__cast(u64 file)
 {
@@ -47,10 +47,6 @@ static __always_inline struct file *file__of(int fd)
 		return NULL;
 	return file__cast((u64)file);
 }
-
-/* Loads of a field through a pointer that file__cast() gave. */
-#define FIELD(ptr, ...) (bpf_rdonly_cast ? ___arrow_direct(ptr, __VA_ARGS__) : BPF_CORE_READ(ptr, __VA_ARGS__))
-#define ___arrow_direct(ptr, ...) ___arrow(ptr, __VA_ARGS__)
 
 static __always_inline u32 mount__id(struct vfsmount *mnt)
 {
@@ -96,7 +92,10 @@ struct change {
 	u64 mnt;    /* the mount that it was reached by; 0: unknown */
 	u64 dentry; /* of the file; 0: unknown */
 	s64 result;
+	s64 offset; /* trace: as in a record */
+	u64 bytes;
 	u32 syscall;
+	u32 flags;  /* enum kairos_record_flag */
 	s32 fd;               /* of a descriptor whose close is to be told, else -1 */
 	const struct before *before; /* of a rename: where it was; else NULL */
 	bool early;           /* the change is not done yet, and may be in the epoch after the one marked */
@@ -119,66 +118,11 @@ static __always_inline void written__note(const struct change *c, u64 epoch)
 	}
 }
 
-/* Mark, then tell, once per inode, op and epoch. */
-static __noinline int change__tell(struct change *c)
+/* What a record tells of the file. Returns the length of the paths behind it. */
+static __always_inline u32 change__describe(const struct change *c, struct scratch *sc)
 {
-	struct kairos_control *ctl = control__get();
-	struct kairos_slot *s = NULL;
-	bool dirtied = false, wake;
-	struct scratch *sc;
-	u64 now, epoch = 0;
-	u32 at = 0, slot;
+	u32 at = 0, start;
 
-	if (!c || !ctl)
-		return 0;
-	slot = c->slot;
-	if (bpf_get_current_pid_tgid() >> 32 == ctl->self)
-		return 0;
-	now = bpf_ktime_get_ns();
-	if (!tracing) {
-		u32 flags;
-
-		s = bpf_map_lookup_elem(&slots, &slot);
-		if (!s)
-			return 0;
-		if (c->hidden) {
-			__sync_fetch_and_add(&s->hidden, 1);
-			return 0;
-		}
-		flags = READ_ONCE(s->flags);
-		/* Ignore rules go by names. But a page is dirtied by an inode, under whatever name it was mapped. */
-		if (flags & KAIROS_SLOT_WAKE_RECORD && c->op != KAIROS_OP_STORE && c->dentry) {
-			struct dentry *dentry = (void *)c->dentry;
-
-			c->key.name = BPF_CORE_READ(dentry, d_name.hash_len);
-		}
-		if (c->op & KAIROS_OPS_CHANGE) {
-			epoch = slot__note(s, now, c->op, &dirtied);
-			if (c->early)
-				WRITE_ONCE(s->early_ns, now);
-		} else {
-			epoch = READ_ONCE(s->epoch);
-			if (c->op & KAIROS_OPS_COMMIT && slot__is_dirty(s))
-				WRITE_ONCE(s->last_commit_ns, now);
-		}
-		if (c->fd >= 0 && c->op == KAIROS_OP_WRITE && flags & KAIROS_SLOT_WAKE_COMMIT)
-			written__note(c, epoch);
-		/* The change that makes a slot dirty wakes user space, reported before or not. */
-		if (!seen__first(&c->key, epoch, c->op) && !dirtied)
-			return 0;
-		wake = dirtied || flags & KAIROS_SLOT_WAKE_RECORD ||
-		       (flags & KAIROS_SLOT_WAKE_COMMIT && c->op & KAIROS_OPS_COMMIT);
-	} else {
-		wake = wake__first(ctl);
-	}
-	sc = scratch__begin(c->probe, KAIROS_RECORD_CHANGE, c->op, now);
-	if (!sc) {
-		if (s)
-			__sync_fetch_and_add(&s->lost, 1);
-		return 0;
-	}
-	sc->record.slot = slot;
-	sc->record.epoch = epoch;
 	sc->record.device = c->key.device;
 	sc->record.inode = c->key.inode;
 	sc->record.generation = c->key.generation;
@@ -186,8 +130,8 @@ static __noinline int change__tell(struct change *c)
 		sc->record.mount = mount__id((void *)c->mnt);
 	sc->record.result = c->result;
 	sc->record.syscall = c->syscall;
-	if (dirtied)
-		sc->record.flags |= KAIROS_F_DIRTIED;
+	sc->record.flags |= c->flags;
+	sc->walk_device = c->key.device;
 	if (c->before) {
 		/* Where it was, in the form of a walked path. */
 		u32 length = c->before->length;
@@ -200,8 +144,7 @@ static __noinline int change__tell(struct change *c)
 		sc->record.path_len = at;
 	}
 	if (c->dentry) {
-		u32 start = at;
-
+		start = at;
 		sc->walk = c->dentry;
 		at = scratch__walk(sc->index, start);
 		if (c->before)
@@ -209,7 +152,92 @@ static __noinline int change__tell(struct change *c)
 		else
 			sc->record.path_len = at;
 	}
-	if (!scratch__send(sc, at, wake) && s)
+	return at;
+}
+
+/* Trace: tell, every time. */
+static __always_inline int change__trace(const struct change *c, struct kairos_control *ctl)
+{
+	struct scratch *sc;
+	u32 at;
+
+	if (!trace__wanted(ctl, c->op) || !trace__has_device(ctl, c->slot))
+		return 0;
+	sc = scratch__begin(c->probe, KAIROS_RECORD_CHANGE, c->op, bpf_ktime_get_ns());
+	if (!sc)
+		return 0;
+	sc->record.offset = c->offset;
+	sc->record.bytes = c->bytes;
+	if (c->hidden)
+		sc->record.flags |= KAIROS_F_UNLINKED;
+	if (c->early)
+		sc->record.flags |= KAIROS_F_EARLY;
+	at = change__describe(c, sc);
+	if (trace__is_below(ctl, sc, c->slot))
+		scratch__send(sc, at, wake__first(ctl));
+	else
+		scratch__drop(sc);
+	return 0;
+}
+
+/* Mark, then tell, once per inode, op and epoch. */
+static __noinline int change__tell(struct change *c)
+{
+	struct kairos_control *ctl = control__get();
+	struct kairos_slot *s;
+	bool dirtied = false, wake;
+	struct scratch *sc;
+	u64 now, epoch;
+	u32 slot, flags;
+
+	if (!c || !ctl)
+		return 0;
+	if (tracing)
+		return change__trace(c, ctl);
+	slot = c->slot;
+	if (bpf_get_current_pid_tgid() >> 32 == ctl->self)
+		return 0;
+	now = bpf_ktime_get_ns();
+	s = bpf_map_lookup_elem(&slots, &slot);
+	if (!s)
+		return 0;
+	if (c->hidden) {
+		__sync_fetch_and_add(&s->hidden, 1);
+		return 0;
+	}
+	flags = READ_ONCE(s->flags);
+	/* Ignore rules go by names. But a page is dirtied by an inode, under whatever name it was mapped. */
+	if (flags & KAIROS_SLOT_WAKE_RECORD && c->op != KAIROS_OP_STORE && c->dentry) {
+		struct dentry *dentry = (void *)c->dentry;
+
+		c->key.name = BPF_CORE_READ(dentry, d_name.hash_len);
+	}
+	if (c->op & KAIROS_OPS_CHANGE) {
+		epoch = slot__note(s, now, c->op, &dirtied);
+		if (c->early)
+			WRITE_ONCE(s->early_ns, now);
+	} else {
+		epoch = READ_ONCE(s->epoch);
+		if (c->op & KAIROS_OPS_COMMIT && slot__is_dirty(s))
+			WRITE_ONCE(s->last_commit_ns, now);
+	}
+	if (c->fd >= 0 && c->op == KAIROS_OP_WRITE && flags & KAIROS_SLOT_WAKE_COMMIT)
+		written__note(c, epoch);
+	/* The change that makes a slot dirty wakes user space, reported before or not. */
+	if (!seen__first(&c->key, epoch, c->op) && !dirtied)
+		return 0;
+	wake = dirtied || flags & KAIROS_SLOT_WAKE_RECORD ||
+	       (flags & KAIROS_SLOT_WAKE_COMMIT && c->op & KAIROS_OPS_COMMIT);
+	sc = scratch__begin(c->probe, KAIROS_RECORD_CHANGE, c->op, now);
+	if (!sc) {
+		__sync_fetch_and_add(&s->lost, 1);
+		return 0;
+	}
+	sc->record.slot = slot;
+	sc->record.epoch = epoch;
+	if (dirtied)
+		sc->record.flags |= KAIROS_F_DIRTIED;
+	if (!scratch__send(sc, change__describe(c, sc), wake))
 		__sync_fetch_and_add(&s->lost, 1);
 	return 0;
 }

@@ -66,6 +66,10 @@ enum kairos_record_flag {
 	KAIROS_F_FOLLOW = 1 << 5,        /* with WHOLE: a symbolic link in the last component is followed */
 	KAIROS_F_DIRTIED = 1 << 6,       /* this change took its slot from clean to dirty */
 	KAIROS_F_OTHER_ROOT = 1 << 7,    /* the caller's root directory is not Kairos's: `..` and links mean other things */
+	KAIROS_F_BELOW = 1 << 8,         /* trace: it lies below one of the trees that are asked for */
+	KAIROS_F_DIRECTORY = 1 << 9,     /* the file is a directory */
+	KAIROS_F_UNLINKED = 1 << 10,     /* the file had no name any more */
+	KAIROS_F_EARLY = 1 << 11,        /* seen before it was done */
 };
 
 /*
@@ -127,7 +131,7 @@ struct kairos_control {
 	__u32 root_device; /* calibration: Kairos's own root directory, and the ID of the mount by which it has it */
 	__u64 root_inode;
 	__u32 root_mount;
-	__u32 reserved;
+	__u32 pid_level; /* trace: how deep Kairos's PID namespace lies, 0 for the first */
 	__u64 fired;     /* a bit for each enum kairos_probe: the programs that answered */
 	__u64 file;      /* calibration: the inode number of an anonymous file that user space writes to */
 	__u64 sent;      /* records */
@@ -137,6 +141,7 @@ struct kairos_control {
 	__u64 faults;    /* strings that could not be read */
 	__u64 unmatched; /* descriptors that were gone when their call was looked at */
 	__u64 zfs_lost;  /* notes of zfs commands that found the ring full */
+	__u64 filtered;  /* trace: what was left out by choice */
 };
 
 enum kairos_probe {
@@ -144,6 +149,7 @@ enum kairos_probe {
 	KAIROS_PROBE_FOLIO,
 	KAIROS_PROBE_EXIT,
 	KAIROS_PROBE_IO_URING_COMPLETE,
+	KAIROS_PROBE_CLOSE,
 	/* Probe set `vfs`, by the kernel's functions. */
 	KAIROS_PROBE_WRITE,
 	KAIROS_PROBE_WRITEV,
@@ -173,6 +179,7 @@ enum kairos_probe {
 	KAIROS_PROBE_IOCTL,
 	KAIROS_PROBE_FPUT,
 	KAIROS_PROBE_FSYNC,
+	KAIROS_PROBE_MMAP,
 	/* Probe set `zfs`. */
 	KAIROS_PROBE_ZFS_DIRTY,
 	KAIROS_PROBE_ZFS_SNAPSHOT,
@@ -193,7 +200,9 @@ struct kairos_record {
 	__u64 epoch;      /* of the slot, 0 without one */
 	__u64 inode;      /* of the file, or of the starting directory when `name` is there */
 	__u64 inode2;
-	__s64 result;     /* what the call returned: bytes, a descriptor, 0 */
+	__s64 result;     /* what the call returned: bytes, a descriptor, 0; negative: an error number */
+	__s64 offset;     /* trace: where in the file, KAIROS_NO_OFFSET where it is not known; of a truncation the new size */
+	__u64 bytes;      /* trace: how many were written, allocated or mapped */
 	__u32 device;     /* s_dev of `inode` */
 	__u32 device2;
 	__u32 slot;       /* KAIROS_NO_SLOT without one */
@@ -217,11 +226,38 @@ struct kairos_record {
 
 #define KAIROS_COMPAT 0x40000000U
 #define KAIROS_NO_SYSCALL 0xffffffffU
+#define KAIROS_NO_OFFSET (-1LL)
+
+/* Trace: by what the programs choose; with none of them everything is shown. */
+enum kairos_choice {
+	KAIROS_BY_PID = 1 << 0,  /* `trace_pids` */
+	KAIROS_BY_USER = 1 << 1, /* `trace_users` */
+	KAIROS_BY_COMM = 1 << 2, /* `trace_comms` */
+	KAIROS_BY_TREE = 1 << 3, /* `trace_trees`; `devices` has a KAIROS_DEVICE_... for a slot */
+};
+
+enum kairos_failures {
+	KAIROS_FAILURES_NONE,
+	KAIROS_FAILURES_TOO,
+	KAIROS_FAILURES_ALONE, /* beside the probe set `vfs`, which tells what succeeded */
+};
+
+/* Trace by trees: what the device table says of a superblock in the place of a slot. */
+#define KAIROS_DEVICE_CHECKED 0U /* only what lies below one of the trees */
+#define KAIROS_DEVICE_UNSURE 1U  /* its inode numbers tell nothing: user space looks at each path */
+#define KAIROS_DEVICE_WHOLE 2U   /* all of it */
+
+/* A directory whose tree is traced. */
+struct kairos_tree {
+	__u64 inode;
+	__u32 device;
+	__u32 reserved;
+};
 
 _Static_assert(sizeof(struct kairos_slot) == 128, "a slot is two cache lines");
 _Static_assert(sizeof(struct kairos_devices) == 32768, "shared with user space");
-_Static_assert(sizeof(struct kairos_control) == 112, "shared with user space");
-_Static_assert(sizeof(struct kairos_record) == 128, "shared with user space");
+_Static_assert(sizeof(struct kairos_control) == 120, "shared with user space");
+_Static_assert(sizeof(struct kairos_record) == 144, "shared with user space");
 _Static_assert(KAIROS_PROBES <= 64, "a bit each in `fired`");
 
 #endif

@@ -63,8 +63,13 @@ struct super_block {
 	u32 s_dev;
 };
 
+struct inode_operations {
+	int (*fileattr_set)(void);
+};
+
 struct inode {
 	u16 i_mode;
+	struct inode_operations *i_op;
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	unsigned int i_nlink;
@@ -98,12 +103,29 @@ struct path {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	s64 f_pos;
 	unsigned int f_mode;
 	unsigned int f_flags;
 };
 
+/* Until 6.12 the references of a file are counted in f_count, from 1; then in f_ref, from 0. */
+struct file___count {
+	struct {
+		s64 counter;
+	} f_count;
+};
+
+struct file___ref {
+	struct {
+		struct {
+			s64 counter;
+		} refcnt;
+	} f_ref;
+};
+
 struct kiocb {
 	struct file *ki_filp;
+	s64 ki_pos;
 	int ki_flags;
 };
 
@@ -119,6 +141,7 @@ struct io_kiocb {
 
 struct iattr {
 	unsigned int ia_valid;
+	s64 ia_size;
 };
 
 struct renamedata {
@@ -158,12 +181,24 @@ struct nsproxy {
 	struct mnt_namespace *mnt_ns;
 };
 
+struct upid {
+	int nr;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	struct pid *thread_pid;
 	struct files_struct *files;
 	struct fs_struct *fs;
 	struct nsproxy *nsproxy;
+	int pid;
 	int tgid;
 	unsigned int flags;
 	int exit_code;

@@ -16,8 +16,26 @@
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
 
-/* Set before load. In trace mode there are no slots: every change of every file system becomes a record. */
+/* Set before load. In trace mode there are no slots: every change of every file system becomes a record (trace.h). */
 const volatile bool tracing = false;
+const volatile u32 trace_by = 0;       /* enum kairos_choice */
+const volatile u32 trace_ops = ~0U;    /* enum kairos_op */
+const volatile u32 trace_failures = 0; /* enum kairos_failures */
+const volatile bool trace_follow = false; /* children of `trace_pids` belong to them */
+
+/* Typed, read-only access to a kernel object by a plain pointer; since 6.2 (a35b9af4ec2c). Without it: probe reads. */
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
+/* Loads of a field through a pointer that a cast gave. */
+#define FIELD(ptr, ...) (bpf_rdonly_cast ? ___arrow_direct(ptr, __VA_ARGS__) : BPF_CORE_READ(ptr, __VA_ARGS__))
+#define ___arrow_direct(ptr, ...) ___arrow(ptr, __VA_ARGS__)
+
+static __always_inline struct dentry *dentry__cast(u64 dentry)
+{
+	if (bpf_rdonly_cast)
+		return bpf_rdonly_cast((void *)dentry, bpf_core_type_id_kernel(struct dentry));
+	return (void *)dentry;
+}
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -79,6 +97,8 @@ struct scratch {
 	u64 walk; /* the dentry that scratch__walk() starts at: a global function takes no kernel pointer */
 	u32 index;
 	u32 busy;
+	u32 walk_device; /* trace by trees: the superblock of `walk` */
+	u32 below;       /* trace by trees: a walk came by one of them */
 	struct kairos_record record;
 	char data[KAIROS_DATA_MAX];
 	char slack[KAIROS_PATH_MAX]; /* lets the verifier see that the last string ends inside */
@@ -219,6 +239,27 @@ static __always_inline bool seen__first(const struct seen_key *key, u64 epoch, u
 	return true;
 }
 
+/* The trees that a trace is asked for: a directory, and what lies below it in its file system. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct kairos_tree);
+	__type(value, u8);
+} trace_trees SEC(".maps");
+
+static __always_inline void tree__note(struct scratch *sc, struct dentry *dentry)
+{
+	struct inode *inode = FIELD(dentry, d_inode);
+	struct kairos_tree tree = {.device = sc->walk_device};
+
+	/* A deleted name has none any more. */
+	if (sc->below || !inode)
+		return;
+	tree.inode = FIELD(inode, i_ino);
+	if (bpf_map_lookup_elem(&trace_trees, &tree))
+		sc->below = 1;
+}
+
 /*
  * Append the components from `walk`, a dentry, up to the root of its superblock, the last one first. Returns the new
  * offset. A global function, like the next two: the verifier proves it once and not once a caller and path.
@@ -232,16 +273,18 @@ __noinline u32 scratch__walk(u32 which, u32 at)
 
 	if (!sc)
 		return at;
-	dentry = (void *)sc->walk;
+	dentry = dentry__cast(sc->walk);
 	for (i = 0; i < KAIROS_DEPTH_MAX; i++) {
-		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+		struct dentry *parent = FIELD(dentry, d_parent);
 		long n;
 
+		if (tracing && trace_by & KAIROS_BY_TREE)
+			tree__note(sc, dentry);
 		if (parent == dentry || !parent)
 			return at;
 		if (at - start > KAIROS_PATH_MAX - KAIROS_NAME_MAX || at >= KAIROS_DATA_MAX)
 			break;
-		n = bpf_probe_read_kernel_str(&sc->data[at], KAIROS_NAME_MAX, BPF_CORE_READ(dentry, d_name.name));
+		n = bpf_probe_read_kernel_str(&sc->data[at], KAIROS_NAME_MAX, FIELD(dentry, d_name.name));
 		if (n <= 0 || n > KAIROS_NAME_MAX)
 			break;
 		at += n;
@@ -339,18 +382,43 @@ static __always_inline void record__lost(struct kairos_control *ctl, u32 kind)
 	}
 }
 
+/* The number of a thread in a PID namespace so deep; 0 where it cannot be seen from there. */
+static __always_inline u32 task__number(struct task_struct *task, u32 level)
+{
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	u32 nr = 0;
+
+	if (level > 32 || level > BPF_CORE_READ(pid, level)) /* MAX_PID_NS_LEVEL */
+		return 0;
+	bpf_probe_read_kernel(&nr, sizeof(nr), (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				       level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, nr));
+	return nr;
+}
+
+/* The number of a process as Kairos's PID namespace has it. */
+static __always_inline u32 process__number(struct task_struct *task, u32 level)
+{
+	return level ? task__number(task->group_leader, level) : (u32)task->tgid;
+}
+
+static __always_inline u32 task__level(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return task->thread_pid->level;
+}
+
 /* A cleared record with what is known of the caller; to be sent or dropped. NULL: it counts as lost. */
 static __always_inline struct scratch *scratch__begin(u32 probe, u32 kind, u32 op, u64 now)
 {
 	struct scratch *sc = scratch__claim();
-	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct kairos_control *ctl = control__get();
 
+	if (!ctl)
+		return NULL;
 	if (!sc) {
-		struct kairos_control *ctl = control__get();
-
-		if (ctl)
-			record__lost(ctl, kind);
+		record__lost(ctl, kind);
 		return NULL;
 	}
 	__builtin_memset(&sc->record, 0, sizeof(sc->record));
@@ -360,11 +428,13 @@ static __always_inline struct scratch *scratch__begin(u32 probe, u32 kind, u32 o
 	sc->record.time_ns = now;
 	sc->record.slot = KAIROS_NO_SLOT;
 	sc->record.syscall = KAIROS_NO_SYSCALL;
-	sc->record.pid = pid_tgid >> 32;
-	sc->record.tid = (u32)pid_tgid;
+	sc->record.pid = process__number(task, ctl->pid_level);
+	sc->record.tid = ctl->pid_level ? task__number(task, ctl->pid_level) : (u32)task->pid;
+	sc->record.ppid = process__number(task->real_parent, ctl->pid_level);
 	sc->record.uid = (u32)bpf_get_current_uid_gid();
-	sc->record.ppid = BPF_CORE_READ(task, real_parent, tgid);
-	sc->record.mount_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	sc->record.mount_ns = task->nsproxy->mnt_ns->ns.inum;
+	sc->record.offset = KAIROS_NO_OFFSET;
+	sc->below = 0;
 	bpf_get_current_comm(sc->record.comm, sizeof(sc->record.comm));
 	return sc;
 }
@@ -379,8 +449,11 @@ static __always_inline bool scratch__send(struct scratch *sc, u32 tail, bool wak
 
 	if (!ctl)
 		return false;
-	/* Nobody has to wake for detail; but a ring that fills is drained before it overflows. */
-	if (wake || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE) / 4)
+	/*
+	 * Nobody has to wake for detail; but a ring that fills is drained before it overflows. A trace is looked at every few
+	 * milliseconds once it has begun to flow.
+	 */
+	if (wake || (!tracing && bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE) / 4))
 		flags = BPF_RB_FORCE_WAKEUP;
 	if (sc->record.flags & KAIROS_F_TRUNCATED)
 		__sync_fetch_and_add(&ctl->truncated, 1);

@@ -21,16 +21,17 @@
 #define AT_REMOVEDIR 0x200
 #define AT_FDCWD -100
 #define AT_SYMLINK_NOFOLLOW 0x100
-#define MAP_SHARED_MASK 0x01 /* MAP_SHARED and MAP_SHARED_VALIDATE */
 #define MAP_ANONYMOUS 0x20
-#define PROT_WRITE 0x2
 #define EBADF 9
+#define ERESTART 512 /* include/linux/errno.h: those from here on are the kernel's own */
 #define TS_COMPAT 0x0002     /* arch/x86/include/asm/thread_info.h */
 #define TIF_32BIT (1UL << 22) /* arch/arm64/include/asm/thread_info.h */
 
 struct call_args {
-	unsigned long a[5];
+	unsigned long a[6];
 	long result;
+	s64 offset; /* trace: as in a record */
+	u64 bytes;
 	u32 number; /* with KAIROS_COMPAT */
 	u32 probe;
 	bool early; /* the change may not be done yet */
@@ -52,9 +53,9 @@ static __always_inline bool root__find(struct root *root)
 
 	if (!fs)
 		return false;
-	inode = BPF_CORE_READ(fs, root.dentry, d_inode);
-	root->inode = BPF_CORE_READ(inode, i_ino);
-	root->device = BPF_CORE_READ(inode, i_sb, s_dev);
+	inode = fs->root.dentry->d_inode;
+	root->inode = inode->i_ino;
+	root->device = inode->i_sb->s_dev;
 	root->mount = mount__id(fs->root.mnt);
 	return true;
 }
@@ -68,10 +69,16 @@ static __always_inline bool root__differs(const struct kairos_control *ctl)
 	       root.mount != ctl->root_mount;
 }
 
+#define AT_POSITION (-2LL) /* as an offset: it was done where the file's position was, which has moved on since */
+
 static __always_inline u32 send_call(struct scratch *sc, u32 at, const struct call_args *args, bool wake)
 {
 	sc->record.syscall = args->number;
 	sc->record.result = args->result;
+	if (tracing) {
+		sc->record.offset = args->offset;
+		sc->record.bytes = args->bytes;
+	}
 	return scratch__send(sc, at, wake);
 }
 
@@ -86,16 +93,26 @@ static __noinline int change__file(struct file *file, int fd, u32 op, const stru
 	    .op = op,
 	    .probe = args->probe,
 	    .result = args->result,
+	    .offset = args->offset,
+	    .bytes = args->bytes,
 	    .syscall = args->number,
 	    .fd = fd,
 	    .early = args->early,
 	};
+	u32 type;
 
 	if (!tracing && c.slot == KAIROS_NO_SLOT)
 		return 0;
+	type = FIELD(inode, i_mode) & S_IFMT;
 	/* What is written to a device node or a FIFO is not in its file system. */
-	if (op & (KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE) && (FIELD(inode, i_mode) & S_IFMT) != S_IFREG)
+	if (op & (KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE) && type != S_IFREG)
 		return 0;
+	if (tracing) {
+		if (type == S_IFDIR)
+			c.flags = KAIROS_F_DIRECTORY;
+		if (c.offset == AT_POSITION)
+			c.offset = args->result < 0 ? KAIROS_NO_OFFSET : FIELD(file, f_pos) - args->result;
+	}
 	c.key.inode = FIELD(inode, i_ino);
 	c.key.generation = FIELD(inode, i_generation);
 	c.mnt = (u64)FIELD(file, f_path.mnt);
@@ -112,9 +129,12 @@ static __noinline int call__unknown(u32 op, const struct call_args *args)
 
 	if (!ctl || !args)
 		return 0;
+	if (tracing && !trace__wanted(ctl, op))
+		return 0;
 	sc = scratch__begin(args->probe, KAIROS_RECORD_CANDIDATE, op, bpf_ktime_get_ns());
 	if (sc) {
-		sc->record.flags |= KAIROS_F_FAULT;
+		if (args->result >= 0)
+			sc->record.flags |= KAIROS_F_FAULT;
 		send_call(sc, 0, args, wake__first(ctl));
 	}
 	return 0;
@@ -126,9 +146,10 @@ static __always_inline int call__file(int fd, u32 op, const struct call_args *ar
 
 	if (!file) {
 		/* Closed by another thread between the call's end and here. It was on some file. */
-		if (!(op & KAIROS_OPS_CHANGE))
+		if (!(op & KAIROS_OPS_CHANGE) && !tracing)
 			return 0;
-		__sync_fetch_and_add(&args->control->unmatched, 1);
+		if (args->result >= 0)
+			__sync_fetch_and_add(&args->control->unmatched, 1);
 		return call__unknown(op, args);
 	}
 	return change__file(file, fd, op, args);
@@ -279,10 +300,10 @@ static __always_inline bool start__find(struct start *st, int dirfd, bool absolu
 		st->dentry = FIELD(file, f_path.dentry);
 		st->mnt = FIELD(file, f_path.mnt);
 	}
-	dentry = st->dentry;
-	inode = BPF_CORE_READ(dentry, d_inode);
-	st->inode = BPF_CORE_READ(inode, i_ino);
-	st->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	dentry = dentry__cast((u64)st->dentry);
+	inode = FIELD(dentry, d_inode);
+	st->inode = FIELD(inode, i_ino);
+	st->dev = FIELD(inode, i_sb, s_dev);
 	return true;
 }
 
@@ -311,6 +332,7 @@ static __always_inline u32 name__append(struct scratch *sc, u32 at, const struct
 	}
 	text = at;
 	sc->walk = (u64)st.dentry;
+	sc->walk_device = st.dev;
 	at = scratch__walk(sc->index, text);
 	path_len = at - text;
 	if (second) {
@@ -348,6 +370,8 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 		return 0;
 	if (bpf_get_current_pid_tgid() >> 32 == ctl->self)
 		return 0;
+	if (tracing && !trace__wanted(ctl, op))
+		return 0;
 	now = bpf_ktime_get_ns();
 	sc = scratch__begin(KAIROS_PROBE_SYSCALLS, KAIROS_RECORD_CANDIDATE, op, now);
 	if (!sc)
@@ -374,25 +398,33 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 		sc->record.flags |= KAIROS_F_ABSOLUTE2;
 	if (root__differs(ctl))
 		sc->record.flags |= KAIROS_F_OTHER_ROOT;
+	if (tracing) {
+		/* Of a path that may cross mounts or links nothing can be said here. */
+		if (known)
+			slot = device__slot(dev);
+		if (known && (!trace__has_device(ctl, slot) || !trace__is_below(ctl, sc, slot))) {
+			scratch__drop(sc);
+			return 0;
+		}
+		send_call(sc, at, args, wake__first(ctl));
+		return 0;
+	}
 	if (known) {
 		bool dirtied = false;
 
 		sc->record.kind = KAIROS_RECORD_CHANGE;
 		slot = device__slot(dev);
-		if (!tracing) {
-			s = bpf_map_lookup_elem(&slots, &slot);
-			if (!s) {
-				scratch__drop(sc);
-				return 0;
-			}
-			sc->record.epoch = slot__mark(s, now, op & KAIROS_OPS_COMMIT, &dirtied);
+		s = bpf_map_lookup_elem(&slots, &slot);
+		if (!s) {
+			scratch__drop(sc);
+			return 0;
 		}
+		sc->record.epoch = slot__mark(s, now, op & KAIROS_OPS_COMMIT, &dirtied);
 		sc->record.slot = slot;
 		if (dirtied)
 			sc->record.flags |= KAIROS_F_DIRTIED;
-		wake = dirtied || (s && READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_RECORD) ||
-		       (s && READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT) ||
-		       (tracing && wake__first(ctl));
+		wake = dirtied || READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_RECORD ||
+		       (READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT);
 	} else {
 		/* It may be a mark. User space clears the flag a few milliseconds later. */
 		wake = wake__first(ctl);
@@ -400,6 +432,25 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 	if (!send_call(sc, at, args, wake) && s)
 		__sync_fetch_and_add(&s->lost, 1);
 	return 0;
+}
+
+/*
+ * Trace: an open that failed, by what it asked for. One that only wanted to write to a file that is there is no attempt to
+ * change it yet.
+ */
+static __noinline int open__failed(u32 call, const struct call_args *args)
+{
+	struct name_args name = {.dirfd = AT_FDCWD, .flags = KAIROS_F_WHOLE | KAIROS_F_FOLLOW};
+	u64 flags = open__flags(call, args);
+
+	if (call != CALL_CREAT && (flags & O_PATH || !(flags & (O_CREAT | O_TRUNC | O_TMPFILE_BIT))))
+		return 0;
+	name.path = args->a[0];
+	if (call == CALL_OPENAT || call == CALL_OPENAT2) {
+		name.dirfd = args->a[0];
+		name.path = args->a[1];
+	}
+	return call__names(flags & O_CREAT || call == CALL_CREAT ? KAIROS_OP_CREATE : KAIROS_OP_TRUNCATE, &name, NULL, args);
 }
 
 #define UTIME_OMIT ((1L << 30) - 2)
@@ -525,12 +576,14 @@ static __always_inline void regs__args(struct pt_regs *regs, bool compat, struct
 		args->a[2] = (u32)regs->dx;
 		args->a[3] = (u32)regs->si;
 		args->a[4] = (u32)regs->di;
+		args->a[5] = (u32)regs->bp;
 	} else {
 		args->a[0] = regs->di;
 		args->a[1] = regs->si;
 		args->a[2] = regs->dx;
 		args->a[3] = regs->r10;
 		args->a[4] = regs->r8;
+		args->a[5] = regs->r9;
 	}
 #else
 	args->a[0] = regs->orig_x0;
@@ -538,7 +591,54 @@ static __always_inline void regs__args(struct pt_regs *regs, bool compat, struct
 	args->a[2] = regs->regs[2];
 	args->a[3] = regs->regs[3];
 	args->a[4] = regs->regs[4];
+	args->a[5] = regs->regs[5];
 #endif
+}
+
+/*
+ * Trace: how many bytes, and where. Of what the caller passed, so it can only be read here; pwritev(2) with the offset -1
+ * writes at the file's position.
+ */
+static __always_inline void call__measure(u32 call, bool compat, struct call_args *args)
+{
+	s64 position = 0;
+
+	switch (call) {
+	case CALL_WRITE:
+		args->offset = AT_POSITION;
+		args->bytes = args->result > 0 ? args->result : 0;
+		return;
+	case CALL_PWRITE:
+		args->offset = compat ? KAIROS_NO_OFFSET : (s64)args->a[3] == -1 ? AT_POSITION : (s64)args->a[3];
+		args->bytes = args->result > 0 ? args->result : 0;
+		return;
+	case CALL_SPLICE: /* the offset that was passed has moved on, as the position would have */
+		args->bytes = args->result > 0 ? args->result : 0;
+		if (!args->a[3])
+			args->offset = AT_POSITION;
+		else if (args->result >= 0 && !bpf_probe_read_user(&position, sizeof(position), (void *)args->a[3]))
+			args->offset = position - args->result;
+		return;
+	case CALL_FTRUNCATE:
+	case CALL_TRUNCATE:
+		args->offset = compat ? KAIROS_NO_OFFSET : (s64)args->a[1];
+		return;
+	case CALL_FALLOCATE:
+		args->offset = args->a[2];
+		args->bytes = args->a[3];
+		return;
+	case CALL_MMAP:
+		/* mmap2() of 32-bit programs counts in pages. */
+		args->offset = compat ? (s64)args->a[5] * 4096 : (s64)args->a[5];
+		args->bytes = args->a[1];
+		return;
+	case CALL_OPEN:
+	case CALL_OPENAT:
+	case CALL_OPENAT2:
+	case CALL_CREAT:
+		/* Of one that truncates: the new size. */
+		args->offset = 0;
+	}
 }
 
 /* User space closes a descriptor that cannot be, and so learns that the program fires, and its own number here. */
@@ -550,6 +650,7 @@ static __noinline int calibrate(struct kairos_control *ctl, u32 call, long resul
 		struct root root = {};
 
 		ctl->self = bpf_get_current_pid_tgid() >> 32;
+		ctl->pid_level = task__level();
 		if (root__find(&root)) {
 			ctl->root_inode = root.inode;
 			ctl->root_device = root.device;
@@ -563,7 +664,7 @@ static __noinline int calibrate(struct kairos_control *ctl, u32 call, long resul
 SEC("tp_btf/sys_exit")
 int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 {
-	struct call_args args = {.number = regs__number(regs), .result = result};
+	struct call_args args = {.number = regs__number(regs), .result = result, .offset = KAIROS_NO_OFFSET};
 	struct kairos_control *ctl;
 	u32 native, call, index = args.number;
 	bool compat = false;
@@ -579,7 +680,7 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 		return 0;
 #endif
 	/* mmap() returns addresses, and no address of user space is negative as a long. */
-	if (result < 0 && result != -EBADF)
+	if (result < 0 && result != -EBADF && !(tracing && trace_failures))
 		return 0;
 	call = native;
 #if defined(__TARGET_ARCH_x86)
@@ -595,22 +696,29 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 		return 0;
 	if (!READ_ONCE(ctl->ready))
 		return calibrate(ctl, call, result, args.a[0], KAIROS_PROBE_SYSCALLS);
-	if (result < 0)
-		return 0;
 	args.control = ctl;
+	if (tracing) {
+		/* What the kernel will do again after a signal has not failed: -ERESTARTSYS and the like. */
+		if (result < 0 ? !trace_failures || result <= -ERESTART : trace_failures == KAIROS_FAILURES_ALONE)
+			return 0;
+		call__measure(call, compat, &args);
+	} else if (result < 0) {
+		return 0;
+	}
 
 	switch (call) {
 	case CALL_WRITE:
+	case CALL_PWRITE:
 		return result ? call__file(args.a[0], KAIROS_OP_WRITE, &args) : 0;
 	case CALL_OPEN:
 	case CALL_OPENAT:
 	case CALL_OPENAT2:
 	case CALL_CREAT:
-		return call__open(result, call, &args);
+		return tracing && result < 0 ? open__failed(call, &args) : call__open(result, call, &args);
 	case CALL_CLOSE:
-		return READ_ONCE(ctl->commits) ? call__close(args.a[0], &args) : 0;
+		return !tracing && READ_ONCE(ctl->commits) ? call__close(args.a[0], &args) : 0;
 	case CALL_DUP:
-		return READ_ONCE(ctl->commits) && args.a[0] != args.a[1] ? call__close(args.a[1], &args) : 0;
+		return !tracing && READ_ONCE(ctl->commits) && args.a[0] != args.a[1] ? call__close(args.a[1], &args) : 0;
 	case CALL_FTRUNCATE:
 		return call__file(args.a[0], KAIROS_OP_TRUNCATE, &args);
 	case CALL_SYNC:
@@ -620,7 +728,7 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 	case CALL_FALLOCATE:
 		return call__file(args.a[0], KAIROS_OP_WRITE, &args);
 	case CALL_SUBMIT:
-		return result ? call__submit(&args) : 0;
+		return result > 0 ? call__submit(&args) : 0;
 	case CALL_FATTR:
 		return call__file(args.a[0], KAIROS_OP_ATTR, &args);
 	case CALL_IOCTL:
@@ -641,6 +749,59 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 		break;
 	}
 	return call__by_names(call, &args);
+}
+
+/* Whether a file has but one reference: a descriptor's. */
+static __always_inline bool file__is_last(struct file *file)
+{
+	struct file___count *count = (void *)file;
+	struct file___ref *ref = (void *)file;
+
+	if (bpf_core_field_exists(ref->f_ref))
+		return BPF_CORE_READ(ref, f_ref.refcnt.counter) == 0;
+	return BPF_CORE_READ(count, f_count.counter) == 1;
+}
+
+/*
+ * Trace: the last descriptor of a file that was open for writing is closed. At the beginning of the call: at its end the
+ * file is gone. Not seen so: what a process that ends leaves open, close_range(2), and a mapping that outlives its
+ * descriptor.
+ */
+SEC("tp_btf/sys_enter")
+int BPF_PROG(syscalls__enter, struct pt_regs *regs, long number)
+{
+	struct call_args args = {.probe = KAIROS_PROBE_CLOSE, .offset = KAIROS_NO_OFFSET};
+	struct kairos_control *ctl;
+	struct file *file;
+	u32 index = number, call;
+	bool compat;
+
+	/* What is compared is to be what is used: the compiler likes to compare a copy. */
+	barrier_var(index);
+	if (index >= CALLS)
+		return 0;
+	compat = task__compat();
+	call = calls[index];
+#if defined(__TARGET_ARCH_x86)
+	if (compat)
+		call = compat_calls[index];
+#endif
+	if (call != CALL_CLOSE && call != CALL_DUP)
+		return 0;
+	ctl = control__get();
+	if (!ctl || !READ_ONCE(ctl->ready))
+		return 0;
+	args.control = ctl;
+	args.number = compat ? index | KAIROS_COMPAT : index;
+	regs__args(regs, compat, &args);
+	if (call == CALL_DUP && args.a[0] == args.a[1])
+		return 0;
+	file = file__of(call == CALL_DUP ? args.a[1] : args.a[0]);
+	if (!file || !(FIELD(file, f_mode) & FMODE_WRITE) || (FIELD(file, f_inode, i_mode) & S_IFMT) != S_IFREG)
+		return 0;
+	if (!file__is_last(file))
+		return 0;
+	return change__file(file, -1, KAIROS_OP_CLOSE, &args);
 }
 
 /* include/uapi/linux/io_uring.h: enum io_uring_op, whose numbers are the kernel's interface. */
@@ -672,7 +833,8 @@ int syscalls__io_uring(u64 *ctx)
 {
 	struct io_kiocb *request = (void *)ctx[1];
 	struct kairos_control *ctl = control__get();
-	struct call_args args = {.number = KAIROS_NO_SYSCALL, .probe = KAIROS_PROBE_IO_URING_COMPLETE};
+	struct call_args args = {
+	    .number = KAIROS_NO_SYSCALL, .probe = KAIROS_PROBE_IO_URING_COMPLETE, .offset = KAIROS_NO_OFFSET};
 	u32 opcode, op = KAIROS_OP_WRITE;
 	struct file *file;
 
@@ -691,6 +853,7 @@ int syscalls__io_uring(u64 *ctx)
 	case URING_SPLICE:
 		if (!args.result)
 			return 0;
+		args.bytes = args.result;
 		break;
 	case URING_FALLOCATE:
 		break;
@@ -733,6 +896,7 @@ static __always_inline int change__folio(struct address_space *mapping)
 	struct change c = {
 	    .op = KAIROS_OP_STORE,
 	    .probe = KAIROS_PROBE_FOLIO,
+	    .offset = KAIROS_NO_OFFSET,
 	    .syscall = KAIROS_NO_SYSCALL,
 	    .fd = -1,
 	};

@@ -52,41 +52,63 @@ static __always_inline bool vfs__calibrating(struct kairos_control *ctl, u64 ino
 
 	if (READ_ONCE(ctl->ready))
 		return false;
-	if (!ctl->self && ctl->file && ino == ctl->file)
+	if (!ctl->self && ctl->file && ino == ctl->file) {
 		ctl->self = pid;
+		ctl->pid_level = task__level();
+	}
 	if (ctl->self == pid)
 		__sync_fetch_and_or(&ctl->fired, 1ULL << probe);
 	return true;
 }
 
-/* A change of the inode that has this dentry. `file` is 0 where it was not by an open file. */
-static __always_inline int vfs__changed(struct inode *inode, u64 dentry, u64 mnt, u32 op, u32 probe, s64 result, bool early)
+/* What was done: as in a record. */
+struct deed {
+	u32 op;
+	u32 probe;
+	s64 offset;
+	u64 bytes;
+	bool early;
+};
+
+#define DEED(what, by) \
+	(struct deed) { .op = KAIROS_OP_##what, .probe = KAIROS_PROBE_##by, .offset = KAIROS_NO_OFFSET }
+#define WRITTEN(by, n, at) \
+	(struct deed) { .op = KAIROS_OP_WRITE, .probe = KAIROS_PROBE_##by, .offset = (at), .bytes = (n) }
+
+/* A change of the inode that has this dentry. */
+static __always_inline int vfs__changed(struct inode *inode, u64 dentry, u64 mnt, const struct deed *deed)
 {
 	struct kairos_control *ctl = control__get();
 	u32 dev = FIELD(inode, i_sb, s_dev);
 	struct change c = {
 	    .key.device = dev,
 	    .slot = device__slot(dev),
-	    .op = op,
-	    .probe = probe,
+	    .op = deed->op,
+	    .probe = deed->probe,
 	    .mnt = mnt,
 	    .dentry = dentry,
-	    .result = result,
+	    .result = deed->op == KAIROS_OP_WRITE ? (s64)deed->bytes : 0,
+	    .offset = deed->offset,
+	    .bytes = deed->bytes,
 	    .syscall = KAIROS_NO_SYSCALL,
 	    .fd = -1,
-	    .early = early,
+	    .early = deed->early,
 	};
+	u32 type;
 
 	if (!ctl)
 		return 0;
 	if (!READ_ONCE(ctl->ready)) {
-		vfs__calibrating(ctl, FIELD(inode, i_ino), probe);
+		vfs__calibrating(ctl, FIELD(inode, i_ino), deed->probe);
 		return 0;
 	}
 	if (!tracing && c.slot == KAIROS_NO_SLOT)
 		return 0;
-	if (op & (KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE) && (FIELD(inode, i_mode) & S_IFMT) != S_IFREG)
+	type = FIELD(inode, i_mode) & S_IFMT;
+	if (deed->op & (KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE) && type != S_IFREG)
 		return 0;
+	if (tracing && type == S_IFDIR)
+		c.flags = KAIROS_F_DIRECTORY;
 	c.key.inode = FIELD(inode, i_ino);
 	c.key.generation = FIELD(inode, i_generation);
 	c.hidden = !FIELD(inode, i_nlink);
@@ -100,15 +122,15 @@ static __always_inline struct inode *inode__cast(u64 inode)
 	return (void *)inode;
 }
 
-static __always_inline int vfs__file(u64 pointer, u32 op, u32 probe, s64 result)
+static __always_inline int vfs__file(u64 pointer, const struct deed *deed)
 {
 	struct file *file = file__cast(pointer);
 
 	return vfs__changed(inode__cast((u64)FIELD(file, f_inode)), (u64)FIELD(file, f_path.dentry),
-	                    (u64)FIELD(file, f_path.mnt), op, probe, result, false);
+	                    (u64)FIELD(file, f_path.mnt), deed);
 }
 
-static __always_inline int vfs__dentry(u64 pointer, u32 op, u32 probe)
+static __always_inline int vfs__dentry(u64 pointer, const struct deed *deed)
 {
 	struct dentry *dentry = (void *)pointer;
 	u64 inode = (u64)BPF_CORE_READ(dentry, d_inode);
@@ -116,58 +138,125 @@ static __always_inline int vfs__dentry(u64 pointer, u32 op, u32 probe)
 	/* A name that the file system took without an inode to show for it: its directory is what changed. */
 	if (!inode)
 		inode = (u64)BPF_CORE_READ(dentry, d_parent, d_inode);
-	return vfs__changed(inode__cast(inode), pointer, 0, op, probe, 0, false);
+	return vfs__changed(inode__cast(inode), pointer, 0, deed);
+}
+
+/* The end of a function that returns 0 or an error, and has the dentry in this place. */
+static __always_inline int vfs__ended(u64 *ctx, u32 place, const struct deed *deed)
+{
+	return (s32)returned(ctx) ? 0 : vfs__dentry(arg(ctx, place), deed);
 }
 
 /* Writes: by who calls the file system, and how many bytes it took. */
 
+/* Of one whose position has moved on by what was written. */
+static __always_inline int vfs__written(u64 file, u32 probe, s64 n, s64 position)
+{
+	struct deed deed = {.op = KAIROS_OP_WRITE, .probe = probe, .offset = position - n, .bytes = n};
+
+	return n > 0 ? vfs__file(file, &deed) : 0;
+}
+
+static __always_inline int vfs__written_by(u64 *ctx, u32 file, u32 probe, u32 position)
+{
+	s64 n = returned(ctx), at = n + KAIROS_NO_OFFSET;
+
+	/* Only a trace tells where. */
+	if (tracing)
+		bpf_probe_read_kernel(&at, sizeof(at), (void *)arg(ctx, position));
+	return vfs__written(arg(ctx, file), probe, n, at);
+}
+
+/*
+ * Trace: functions that write by others of those here, which are silent meanwhile, by thread. (When a change is only
+ * marked, seeing it twice does no harm.)
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64); /* the thread, as bpf_get_current_pid_tgid() says */
+	__type(value, u32);
+} within SEC(".maps");
+
+static __always_inline int within__begin(u32 probe)
+{
+	u64 id = bpf_get_current_pid_tgid();
+
+	bpf_map_update_elem(&within, &id, &probe, BPF_NOEXIST);
+	return 0;
+}
+
+/* Whether it is for the one that asks to tell: nothing around it does. */
+static __always_inline bool within__ends(u32 probe)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	u32 *outer;
+
+	if (!tracing)
+		return true;
+	outer = bpf_map_lookup_elem(&within, &id);
+	if (!outer)
+		return true;
+	if (*outer != probe)
+		return false;
+	bpf_map_delete_elem(&within, &id);
+	return true;
+}
+
+SEC("fentry/iter_file_splice_write")
+int vfs__splice_entry(u64 *ctx)
+{
+	return within__begin(KAIROS_PROBE_SPLICE);
+}
+
+SEC("fentry/vfs_copy_file_range")
+int vfs__copy_entry(u64 *ctx)
+{
+	return within__begin(KAIROS_PROBE_COPY);
+}
+
+/* (file, buffer, count, position) */
 SEC("fexit/vfs_write")
 int vfs__write(u64 *ctx)
 {
-	s64 n = returned(ctx);
-
-	return n > 0 ? vfs__file(arg(ctx, 0), KAIROS_OP_WRITE, KAIROS_PROBE_WRITE, n) : 0;
+	return vfs__written_by(ctx, 0, KAIROS_PROBE_WRITE, 3);
 }
 
+/* (file, vector, length, position, flags) */
 SEC("fexit/vfs_writev")
 int vfs__writev(u64 *ctx)
 {
-	s64 n = returned(ctx);
-
-	return n > 0 ? vfs__file(arg(ctx, 0), KAIROS_OP_WRITE, KAIROS_PROBE_WRITEV, n) : 0;
+	return vfs__written_by(ctx, 0, KAIROS_PROBE_WRITEV, 3);
 }
 
+/* (file, iterator, position, flags) */
 SEC("fexit/vfs_iter_write")
 int vfs__iter_write(u64 *ctx)
 {
-	s64 n = returned(ctx);
-
-	return n > 0 ? vfs__file(arg(ctx, 0), KAIROS_OP_WRITE, KAIROS_PROBE_ITER_WRITE, n) : 0;
+	return within__ends(KAIROS_PROBE_ITER_WRITE) ? vfs__written_by(ctx, 0, KAIROS_PROBE_ITER_WRITE, 2) : 0;
 }
 
+/* (file, iocb, iterator) */
 SEC("fexit/vfs_iocb_iter_write")
 int vfs__iocb_write(u64 *ctx)
 {
-	s64 n = returned(ctx);
+	struct kiocb *iocb = (void *)arg(ctx, 1);
 
-	return n > 0 ? vfs__file(arg(ctx, 0), KAIROS_OP_WRITE, KAIROS_PROBE_IOCB_WRITE, n) : 0;
+	return vfs__written(arg(ctx, 0), KAIROS_PROBE_IOCB_WRITE, returned(ctx), BPF_CORE_READ(iocb, ki_pos));
 }
 
+/* (file, iterator, position) */
 SEC("fexit/__kernel_write_iter")
 int vfs__kernel_write(u64 *ctx)
 {
-	s64 n = returned(ctx);
-
-	return n > 0 ? vfs__file(arg(ctx, 0), KAIROS_OP_WRITE, KAIROS_PROBE_KERNEL_WRITE, n) : 0;
+	return vfs__written_by(ctx, 0, KAIROS_PROBE_KERNEL_WRITE, 2);
 }
 
 /* splice(2) and sendfile(2): (pipe, out, position, length, flags). */
 SEC("fexit/iter_file_splice_write")
 int vfs__splice(u64 *ctx)
 {
-	s64 n = returned(ctx);
-
-	return n > 0 ? vfs__file(arg(ctx, 1), KAIROS_OP_WRITE, KAIROS_PROBE_SPLICE, n) : 0;
+	return within__ends(KAIROS_PROBE_SPLICE) ? vfs__written_by(ctx, 1, KAIROS_PROBE_SPLICE, 2) : 0;
 }
 
 /* In whatever thread it runs. When it would block it returns -EAGAIN, and is called again in a worker. */
@@ -181,14 +270,14 @@ int vfs__io_uring(u64 *ctx)
 	if (status < 0 && status != -529 /* EIOCBQUEUED: done, the result is told already */)
 		return 0;
 	n = BPF_CORE_READ(request, cqe.res);
-	return n > 0 ? vfs__file((u64)BPF_CORE_READ(request, file), KAIROS_OP_WRITE, KAIROS_PROBE_IO_URING, n) : 0;
+	return vfs__written((u64)BPF_CORE_READ(request, file), KAIROS_PROBE_IO_URING, n, n + KAIROS_NO_OFFSET);
 }
 
 static __always_inline int kiocb__done(struct kiocb *iocb, long n, u32 probe)
 {
-	if (n <= 0 || !(BPF_CORE_READ(iocb, ki_flags) & IOCB_WRITE))
+	if (!(BPF_CORE_READ(iocb, ki_flags) & IOCB_WRITE))
 		return 0;
-	return vfs__file((u64)BPF_CORE_READ(iocb, ki_filp), KAIROS_OP_WRITE, probe, n);
+	return vfs__written((u64)BPF_CORE_READ(iocb, ki_filp), probe, n, BPF_CORE_READ(iocb, ki_pos));
 }
 
 /* The end of a write of io_submit(2), at once or later. */
@@ -213,35 +302,57 @@ SEC("fentry/generic_write_checks")
 int BPF_PROG(vfs__kernel_thread, struct kiocb *iocb)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct file *file;
+	struct deed deed = DEED(WRITE, KERNEL_THREAD);
 
 	if (!(task->flags & PF_KTHREAD))
 		return 0;
-	file = file__cast((u64)BPF_CORE_READ(iocb, ki_filp));
-	return vfs__changed(inode__cast((u64)FIELD(file, f_inode)), (u64)FIELD(file, f_path.dentry),
-	                    (u64)FIELD(file, f_path.mnt), KAIROS_OP_WRITE, KAIROS_PROBE_KERNEL_THREAD, 0, true);
+	deed.offset = BPF_CORE_READ(iocb, ki_pos);
+	deed.early = true;
+	return vfs__file((u64)BPF_CORE_READ(iocb, ki_filp), &deed);
 }
 
+/* (in, position, out, position, length, flags) */
 SEC("fexit/vfs_copy_file_range")
 int vfs__copy(u64 *ctx)
 {
 	s64 n = returned(ctx);
 
-	return n > 0 ? vfs__file(arg(ctx, 2), KAIROS_OP_WRITE, KAIROS_PROBE_COPY, n) : 0;
+	return within__ends(KAIROS_PROBE_COPY) ? vfs__written(arg(ctx, 2), KAIROS_PROBE_COPY, n, arg(ctx, 3) + n) : 0;
 }
 
+/* (in, position, out, position, length, flags) */
 SEC("fexit/vfs_clone_file_range")
 int vfs__clone(u64 *ctx)
 {
 	s64 n = returned(ctx);
 
-	return n > 0 ? vfs__file(arg(ctx, 2), KAIROS_OP_WRITE, KAIROS_PROBE_CLONE, n) : 0;
+	return vfs__written(arg(ctx, 2), KAIROS_PROBE_CLONE, n, arg(ctx, 3) + n);
 }
 
+/* (file, mode, offset, length) */
 SEC("fexit/vfs_fallocate")
 int vfs__fallocate(u64 *ctx)
 {
-	return (s32)returned(ctx) ? 0 : vfs__file(arg(ctx, 0), KAIROS_OP_WRITE, KAIROS_PROBE_FALLOCATE, 0);
+	struct deed deed = WRITTEN(FALLOCATE, arg(ctx, 3), arg(ctx, 2));
+
+	return (s32)returned(ctx) ? 0 : vfs__file(arg(ctx, 0), &deed);
+}
+
+/* Trace: (file, address, length, protection, flags, page offset in bytes). */
+SEC("fexit/vm_mmap_pgoff")
+int vfs__mmap(u64 *ctx)
+{
+	struct deed deed = DEED(MAP, MMAP);
+	s64 address = returned(ctx);
+	u64 file = arg(ctx, 0);
+
+	if (!file || (address < 0 && address >= -MAX_ERRNO))
+		return 0;
+	if (!(arg(ctx, 4) & MAP_SHARED_MASK) || !(arg(ctx, 3) & PROT_WRITE))
+		return 0;
+	deed.bytes = arg(ctx, 2);
+	deed.offset = arg(ctx, 5) << 12;
+	return vfs__file(file, &deed);
 }
 
 /* Mode, owner, times, and size: truncate(2), and O_TRUNC. */
@@ -249,19 +360,20 @@ SEC("fexit/notify_change")
 int vfs__setattr(u64 *ctx)
 {
 	struct iattr *attr = (void *)arg(ctx, at_notify_change_attr);
-	u32 op = KAIROS_OP_ATTR;
+	struct deed deed = DEED(ATTR, SETATTR);
 
-	if ((s32)returned(ctx))
-		return 0;
-	if (BPF_CORE_READ(attr, ia_valid) & ATTR_SIZE)
-		op = KAIROS_OP_TRUNCATE;
-	return vfs__dentry(arg(ctx, at_notify_change), op, KAIROS_PROBE_SETATTR);
+	if (BPF_CORE_READ(attr, ia_valid) & ATTR_SIZE) {
+		deed.op = KAIROS_OP_TRUNCATE;
+		deed.offset = BPF_CORE_READ(attr, ia_size);
+	}
+	return vfs__ended(ctx, at_notify_change, &deed);
 }
 
 /* A file that open(2) made. The function gives the open file, or an error in its place. */
 SEC("fexit/do_filp_open")
 int vfs__open(u64 *ctx)
 {
+	struct deed deed = DEED(CREATE, OPEN);
 	s64 value = returned(ctx);
 	struct file *file;
 
@@ -270,43 +382,52 @@ int vfs__open(u64 *ctx)
 	file = file__cast(value);
 	if (!(FIELD(file, f_mode) & FMODE_CREATED) && !(FIELD(file, f_flags) & O_TMPFILE_BIT))
 		return 0;
-	return vfs__file(value, KAIROS_OP_CREATE, KAIROS_PROBE_OPEN, 0);
+	return vfs__file(value, &deed);
 }
 
 /* The kernel's own creations, of the NFS server say. */
 SEC("fexit/vfs_create")
 int vfs__create(u64 *ctx)
 {
-	return (s32)returned(ctx) ? 0 : vfs__dentry(arg(ctx, at_vfs_create), KAIROS_OP_CREATE, KAIROS_PROBE_CREATE);
+	struct deed deed = DEED(CREATE, CREATE);
+
+	return vfs__ended(ctx, at_vfs_create, &deed);
 }
 
 /* An error, or 0; since 6.15 a dentry, which may be another one than was given. */
 SEC("fexit/vfs_mkdir")
 int vfs__mkdir(u64 *ctx)
 {
+	struct deed deed = DEED(MKDIR, MKDIR);
 	s64 value = returned(ctx);
 
 	if ((s32)value < 0 && (s32)value >= -MAX_ERRNO)
 		return 0;
-	return vfs__dentry(arg(ctx, at_vfs_mkdir), KAIROS_OP_MKDIR, KAIROS_PROBE_MKDIR);
+	return vfs__dentry(arg(ctx, at_vfs_mkdir), &deed);
 }
 
 SEC("fexit/vfs_mknod")
 int vfs__mknod(u64 *ctx)
 {
-	return (s32)returned(ctx) ? 0 : vfs__dentry(arg(ctx, at_vfs_mknod), KAIROS_OP_CREATE, KAIROS_PROBE_MKNOD);
+	struct deed deed = DEED(CREATE, MKNOD);
+
+	return vfs__ended(ctx, at_vfs_mknod, &deed);
 }
 
 SEC("fexit/vfs_symlink")
 int vfs__symlink(u64 *ctx)
 {
-	return (s32)returned(ctx) ? 0 : vfs__dentry(arg(ctx, at_vfs_symlink), KAIROS_OP_CREATE, KAIROS_PROBE_SYMLINK);
+	struct deed deed = DEED(CREATE, SYMLINK);
+
+	return vfs__ended(ctx, at_vfs_symlink, &deed);
 }
 
 SEC("fexit/vfs_link")
 int vfs__link(u64 *ctx)
 {
-	return (s32)returned(ctx) ? 0 : vfs__dentry(arg(ctx, at_vfs_link), KAIROS_OP_LINK, KAIROS_PROBE_LINK);
+	struct deed deed = DEED(LINK, LINK);
+
+	return vfs__ended(ctx, at_vfs_link, &deed);
 }
 
 /* By thread, from the beginning of its call to the end. */
@@ -367,6 +488,7 @@ static __always_inline int before__tell(u64 pointer, u32 op, u32 probe)
 	    .op = op,
 	    .probe = probe,
 	    .dentry = pointer,
+	    .offset = KAIROS_NO_OFFSET,
 	    .syscall = KAIROS_NO_SYSCALL,
 	    .fd = -1,
 	};
@@ -441,40 +563,51 @@ int vfs__rename(u64 *ctx)
 SEC("fexit/vfs_setxattr")
 int vfs__setxattr(u64 *ctx)
 {
-	return (s32)returned(ctx) ? 0 : vfs__dentry(arg(ctx, at_vfs_setxattr), KAIROS_OP_ATTR, KAIROS_PROBE_XATTR);
+	struct deed deed = DEED(ATTR, XATTR);
+
+	return vfs__ended(ctx, at_vfs_setxattr, &deed);
 }
 
 SEC("fexit/vfs_removexattr")
 int vfs__removexattr(u64 *ctx)
 {
-	return (s32)returned(ctx) ? 0 : vfs__dentry(arg(ctx, at_vfs_removexattr), KAIROS_OP_ATTR, KAIROS_PROBE_XATTR);
+	struct deed deed = DEED(ATTR, XATTR);
+
+	return vfs__ended(ctx, at_vfs_removexattr, &deed);
 }
 
 /* Since 6.2; before, POSIX ACLs were extended attributes like others. */
 SEC("fexit/vfs_set_acl")
 int vfs__set_acl(u64 *ctx)
 {
-	return (s32)returned(ctx) ? 0 : vfs__dentry(arg(ctx, at_vfs_set_acl), KAIROS_OP_ATTR, KAIROS_PROBE_ACL);
+	struct deed deed = DEED(ATTR, ACL);
+
+	return vfs__ended(ctx, at_vfs_set_acl, &deed);
 }
 
 SEC("fexit/vfs_remove_acl")
 int vfs__remove_acl(u64 *ctx)
 {
-	return (s32)returned(ctx) ? 0 : vfs__dentry(arg(ctx, at_vfs_remove_acl), KAIROS_OP_ATTR, KAIROS_PROBE_ACL);
+	struct deed deed = DEED(ATTR, ACL);
+
+	return vfs__ended(ctx, at_vfs_remove_acl, &deed);
 }
 
 SEC("fexit/vfs_fileattr_set")
 int vfs__fileattr(u64 *ctx)
 {
-	return (s32)returned(ctx) ? 0 : vfs__dentry(arg(ctx, at_vfs_fileattr_set), KAIROS_OP_ATTR, KAIROS_PROBE_FILEATTR);
+	struct deed deed = DEED(ATTR, FILEATTR);
+
+	return vfs__ended(ctx, at_vfs_fileattr_set, &deed);
 }
 
 /* chattr(1) on a file system that knows the request itself, as OpenZFS does. */
 static __always_inline int vfs__request(u32 fd, u32 request, s64 result)
 {
+	struct deed deed = DEED(ATTR, IOCTL);
 	struct file *file;
 
-	if (result || tracing)
+	if (result)
 		return 0;
 	switch (request) {
 	case FS_IOC_SETFLAGS:
@@ -485,7 +618,10 @@ static __always_inline int vfs__request(u32 fd, u32 request, s64 result)
 		return 0;
 	}
 	file = file__of(fd);
-	return file ? vfs__file((u64)file, KAIROS_OP_ATTR, KAIROS_PROBE_IOCTL, 0) : 0;
+	/* Others come by vfs_fileattr_set(). */
+	if (!file || (tracing && BPF_CORE_READ(file, f_inode, i_op, fileattr_set)))
+		return 0;
+	return vfs__file((u64)file, &deed);
 }
 
 #if defined(__TARGET_ARCH_x86)
@@ -514,18 +650,21 @@ int BPF_PROG(vfs__ioctl_compat, struct pt_regs *regs, long result)
 }
 #endif
 
-/* The last close of a file that was changed in this epoch: a version is complete. */
+/* The last close of a file that was changed in this epoch: a version is complete. In a trace: that was open for writing. */
 SEC("fentry/__fput")
 int BPF_PROG(vfs__fput, struct file *file)
 {
 	struct kairos_control *ctl = control__get();
+	struct deed deed = DEED(CLOSE, FPUT);
 	struct seen_key key = {};
 	struct inode *inode;
 	struct seen *known;
 
-	if (!ctl || !READ_ONCE(ctl->commits) || !(file->f_mode & FMODE_WRITE))
+	if (!ctl || !(tracing || READ_ONCE(ctl->commits)) || !(file->f_mode & FMODE_WRITE))
 		return 0;
 	inode = file->f_inode;
+	if (tracing)
+		return (inode->i_mode & S_IFMT) == S_IFREG ? vfs__file((u64)file, &deed) : 0;
 	key.device = inode->i_sb->s_dev;
 	key.inode = inode->i_ino;
 	key.generation = inode->i_generation;
@@ -534,13 +673,15 @@ int BPF_PROG(vfs__fput, struct file *file)
 	known = bpf_map_lookup_elem(&seen, &key);
 	if (!known || !(known->ops & (KAIROS_OP_CREATE | KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE | KAIROS_OP_STORE)))
 		return 0;
-	return vfs__file((u64)file, KAIROS_OP_CLOSE, KAIROS_PROBE_FPUT, 0);
+	return vfs__file((u64)file, &deed);
 }
 
 SEC("fexit/vfs_fsync_range")
 int vfs__fsync(u64 *ctx)
 {
-	return (s32)returned(ctx) ? 0 : vfs__file(arg(ctx, 0), KAIROS_OP_SYNC, KAIROS_PROBE_FSYNC, 0);
+	struct deed deed = DEED(SYNC, FSYNC);
+
+	return (s32)returned(ctx) ? 0 : vfs__file(arg(ctx, 0), &deed);
 }
 
 #endif

@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -14,10 +16,12 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+#include <zlib.h>
 
 const uint64_t kairos_resolve_in_root = RESOLVE_IN_ROOT;
 const uint64_t kairos_resolve_no_magiclinks = RESOLVE_NO_MAGICLINKS;
@@ -234,4 +238,34 @@ long kairos_syscall(long number, long a, long b, long c, long d, long e, long f)
 int kairos_errno_value(void)
 {
 	return errno;
+}
+
+const char *kairos_errno_name(int number)
+{
+	return strerrorname_np(number);
+}
+
+uint32_t kairos_crc32(const uint8_t *bytes, size_t count)
+{
+	return crc32(crc32(0, NULL, 0), bytes, count);
+}
+
+int kairos_wait_writable(int out, int interrupt, int timeout_ms)
+{
+	struct pollfd fds[] = {{.fd = out, .events = POLLOUT}, {.fd = interrupt, .events = POLLIN}};
+	int n;
+
+	do
+		n = poll(fds, 2, timeout_ms);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 || fds[0].revents)
+		return 1;
+	return fds[1].revents ? -1 : 0;
+}
+
+bool kairos_is_regular_file(int fd)
+{
+	struct stat status;
+
+	return !fstat(fd, &status) && S_ISREG(status.st_mode);
 }

@@ -67,6 +67,14 @@ enum Human {
             ? "\(hundredths / 100).\(String(hundredths % 100 + 100).dropFirst()) s" : "\(tenths / 10).\(tenths % 10) s"
     }
 
+    /// `512 B`, `1.4 MiB`.
+    static func bytes(_ count: UInt64) -> String {
+        guard count >= 1024 else { return "\(count) B" }
+        var (tenths, unit) = (count * 10 / 1024, 0)
+        while tenths >= 10240, unit < 4 { (tenths, unit) = (tenths / 1024, unit + 1) }
+        return "\(tenths / 10).\(tenths % 10) \(["KiB", "MiB", "GiB", "TiB", "PiB"][unit])"
+    }
+
     static func count(_ number: some BinaryInteger, _ one: String, _ many: String? = nil) -> String {
         "\(number) \(number == 1 ? one : many ?? one + "s")"
     }

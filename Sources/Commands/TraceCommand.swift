@@ -2,8 +2,9 @@ import ArgumentParser
 import CLinux
 import Datasets
 import Glibc
-import Snapshots
+import Policy
 import SystemPackage
+import Trace
 import Tracing
 
 struct TraceCommand: ParsableCommand {
@@ -11,229 +12,194 @@ struct TraceCommand: ParsableCommand {
         commandName: "trace",
         abstract: "Show every change to a file as it happens: who, what, where.",
         discussion: """
-            Works on any file system. A path shows the tree below it, a dataset what lies on it; without any, the whole \
-            machine. Ends with Ctrl-C, after --count lines, or when nobody reads its output any more. What a slow reader \
-            misses is lost and counted, on stderr at the end.
+            Works on any file system, with or without ZFS. A path shows the tree below it, a dataset what lies on it; \
+            without any, the whole machine. Ends with Ctrl-C, after --count lines or --duration, or when nobody reads its \
+            output any more. What a slow reader misses is lost and counted, on stderr at the end.
 
-            Operations: create write truncate store (to mapped memory) mkdir unlink rmdir rename link attr, and without \
-            change map (shared and writable) sync. Names are shown as the process gave them, from its directory on.
+            OP in the table: C create, W write, T truncate, S store (the first to a clean page of mapped memory), D delete, \
+            R rename, L link, A attributes (mode, owner, times, extended), M mmap (shared and writable), c close (of a file \
+            that was open for writing), s fsync; with d behind it, of a directory: Cd, Dd, Ad; with ! it failed.
+
+            With --probes syscalls (where the kernel refuses programs on its functions) the names of deleted and renamed \
+            files are those that the process gave, joined to the directory where they start.
 
             EXAMPLES:
-              kairos trace                      everything
-              kairos trace /srv /etc            what changes below these
-              kairos trace tank/home --json     a JSON object a line
+              kairos trace                            everything
+              kairos trace /srv -o delete,rename      who deletes and renames below /srv
+              kairos trace -p 4711 --follow --json    what a process and its children change, a JSON object a line
+              kairos trace -c postgres --summary      who and where is busiest, like top
+              kairos trace --record day.trace         to a file; then:
+              kairos trace --replay day.trace /etc    what of it was below /etc
             """
     )
 
     @Argument(help: ArgumentHelp("Trees or datasets to show. None: all.", valueName: "path|dataset"))
     var targets: [String] = []
 
-    @Option(name: [.customShort("n"), .long], help: "End after so many lines.")
+    @Option(name: .shortAndLong, help: ArgumentHelp("Only this process. May be given several times.", valueName: "pid"))
+    var pid: [UInt32] = []
+
+    @Flag(help: "With --pid: its children, too, from now on.")
+    var follow = false
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Only this user, by name or number.", valueName: "user"))
+    var user: [String] = []
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Only processes of this name (comm).", valueName: "comm"))
+    var comm: [String] = []
+
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "Only these operations: create, write, truncate, store, mkdir, unlink, rmdir, rename, link, attr, map, close, "
+                + "sync; delete is unlink,rmdir; mmap is map,store; all. Default: all but close and sync.",
+            valueName: "op,op"))
+    var op: [String] = []
+
+    @Flag(help: "Calls that failed, too, with the name of the error.")
+    var failed = false
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("End after so long.", valueName: "duration"))
+    var duration: String?
+
+    @Option(name: [.customShort("n"), .long], help: ArgumentHelp("End after so many events.", valueName: "number"))
     var count: Int?
 
-    @Flag(name: .shortAndLong, help: "JSON lines on stdout.")
+    @Flag(name: .shortAndLong, help: "JSON lines on stdout: docs/trace-schema.json.")
     var json = false
+
+    @Flag(name: .customShort("T"), help: "Times in UTC with their date.")
+    var absoluteTimes = false
+
+    @Flag(name: .customLong("tt", withSingleDash: true), help: "Times in seconds from the beginning.")
+    var relativeTimes = false
 
     @Flag(help: "No line of headings.")
     var noHeader = false
 
+    @Flag(help: "The busiest processes, directories and operations instead of the events.")
+    var summary = false
+
+    @Option(help: ArgumentHelp("Write the events to a file instead of stdout, to be replayed.", valueName: "file"))
+    var record: String?
+
+    @Option(help: ArgumentHelp("Show the events of a recording instead of live ones.", valueName: "file"))
+    var replay: String?
+
+    @Option(help: ArgumentHelp("Make this file when everything from then on is seen; for scripts.", valueName: "file"))
+    var readyFile: String?
+
+    @Option(help: ArgumentHelp("Which programs watch: auto, vfs or syscalls.", valueName: "set"))
+    var probes = "auto"
+
+    @Option(help: ArgumentHelp("Bytes of the ring between kernel and Kairos.", valueName: "bytes"))
+    var ringBytes = Tracer.defaultRingBytes
+
+    @Flag(name: .shortAndLong, help: "More on stderr: which programs watch and why, what they cannot see.")
+    var verbose = false
+
     mutating func run() throws {
-        if let count, count < 1 { throw Output.failure("--count: at least 1", status: 64) }
-        try Privileges.requireRoot("kairos trace")
+        let options = try TraceOptions(self)
         Output.ignoreBrokenPipe()
-        let tracer: Tracer
-        do {
-            tracer = try Tracer(signals: [SIGINT, SIGTERM])
-        } catch { throw Output.failure(error.description) }
-        let filter = TraceFilter(trees: try targets.map { try Self.tree($0, tracer.mounts) }.flatMap(\.self))
-        var printer = TracePrinter(json: json, left: count ?? .max)
-        if !json, !noHeader { printer.header() }
-        Output.message(
-            "tracing" + (targets.isEmpty ? "" : " " + targets.map { SafeText.line($0) }.joined(separator: ", ")))
-        do {
-            try tracer.run(
-                batchEnd: { printer.flush() },
-                { record in
-                    let line = TraceLine(record, tracer.mounts)
-                    guard filter.shows(line) else {
-                        printer.filtered += 1
-                        return true
-                    }
-                    return printer.print(line)
-                })
-        } catch { throw Output.failure(error.description) }
-        printer.flush()
-        let counters = tracer.counters
-        Output.message(
-            "\(printer.shown) shown, \(printer.filtered) filtered, "
-                + "\(counters.lost + counters.candidatesLost) lost (ring full), \(counters.missedRuns) missed, "
-                + "\(counters.truncated) with a truncated path, \(counters.faults) with an unreadable one")
-    }
-
-    /// A dataset's mount points, or the path itself with its links resolved, since that is how changes are shown.
-    private static func tree(_ target: String, _ mounts: MountTable) throws -> [[UInt8]] {
-        let points = mounts.mountPoints(of: target)
-        if !points.isEmpty { return points }
-        guard let real = realpath(target, nil) else {
-            let reason = Errno(rawValue: errno)
-            throw Output.failure("\(SafeText.line(target)) is neither a mounted dataset nor a path (\(reason))")
-        }
-        defer { free(real) }
-        return [Array(UnsafeRawBufferPointer(start: real, count: strlen(real)))]
-    }
-}
-
-/// Which lines are wanted.
-struct TraceFilter {
-    var trees: [[UInt8]]
-
-    func shows(_ line: TraceLine) -> Bool {
-        trees.isEmpty
-            || trees.contains { tree in [line.path, line.newPath].contains { $0.map { below(tree, $0) } ?? false } }
-    }
-
-    private func below(_ tree: [UInt8], _ path: [UInt8]) -> Bool {
-        let slash = UInt8(ascii: "/")
-        return path.starts(with: tree) && (tree == [slash] || path.count == tree.count || path[tree.count] == slash)
-    }
-}
-
-/// A record with its paths as this mount namespace sees them.
-struct TraceLine {
-    var record: Record
-    /// Of a rename the old path.
-    var path: [UInt8]?
-    var newPath: [UInt8]?
-    /// The dataset, or the type of another file system.
-    var fileSystem: String
-    /// The ZFS dataset, nil on other file systems.
-    var dataset: String?
-
-    init(_ record: Record, _ mounts: MountTable) {
-        self.record = record
-        if record.name == nil {
-            path = record.path.map { mounts.path(device: record.device, path: $0) ?? $0 }
+        let session: TraceSession
+        if replay != nil {
+            session = try TraceSession(replaying: options)
         } else {
-            path = record.name.map { Self.path($0, mounts) }
-            newPath = record.newName.map { Self.path($0, mounts) }
+            try Privileges.requireRoot("kairos trace")
+            session = try TraceSession(tracing: options)
         }
-        dataset = mounts.dataset(on: record.device)?.name
-        fileSystem = dataset ?? mounts.entries.first { $0.device == record.device }?.fsType ?? record.device.description
-    }
-
-    /// The name as it was given, from where it started; `.` and `..` are taken out by their text alone.
-    private static func path(_ name: GivenName, _ mounts: MountTable) -> [UInt8] {
-        let slash = UInt8(ascii: "/")
-        var full =
-            mounts.path(mountID: Int32(bitPattern: name.startMount), path: name.start)
-            ?? mounts.path(device: name.startDevice, path: name.start) ?? name.start
-        if full != [slash] { full.append(slash) }
-        var components: [ArraySlice<UInt8>] = []
-        let whole = full + name.text
-        for component in whole.split(separator: slash) where component != [UInt8(ascii: ".")] {
-            if component.elementsEqual("..".utf8) { _ = components.popLast() } else { components.append(component) }
-        }
-        return components.reduce(into: []) { $0 += [slash] + $1 }
+        try session.run()
     }
 }
 
-/// Prints lines, and stops when nobody reads them.
-struct TracePrinter {
-    private let json: Bool
-    private var left: Int
-    private var buffer: [UInt8] = []
-    private var isClosed = false
-    private(set) var shown = 0
-    var filtered = 0
+/// The words of the command, checked.
+struct TraceOptions {
+    var targets: [String]
+    var selection = TraceSelection()
+    var probes: ProbeSet?
+    var ringBytes: Int
+    /// Nanoseconds.
+    var duration: UInt64?
+    var count: Int
+    var isJSON: Bool
+    var times: TraceTable.Times
+    var hasHeader: Bool
+    var isSummary: Bool
+    var record: String?
+    var replay: String?
+    var readyFile: String?
+    var isVerbose: Bool
 
-    init(json: Bool, left: Int) {
-        self.json = json
-        self.left = left
-    }
+    static let groups: [(name: String, operations: Operations)] = [
+        ("delete", [.unlink, .rmdir]), ("mmap", [.map, .store]), ("all", .all),
+    ]
 
-    mutating func header() {
-        buffer += (Self.columns("TIME", "PID", "COMM", "OP", "BYTES", "FS") + "PATH\n").utf8
-        flush()
-    }
+    init(_ command: TraceCommand) throws {
+        targets = command.targets
+        count = command.count ?? .max
+        isJSON = command.json
+        hasHeader = !command.noHeader && !command.json
+        isSummary = command.summary
+        (record, replay, readyFile) = (command.record, command.replay, command.readyFile)
+        ringBytes = command.ringBytes
+        isVerbose = command.verbose
+        times = command.absoluteTimes ? .absolute : command.relativeTimes ? .relative : .local
+        selection.operations = try Self.operations(command.op)
+        selection.processes = command.pid
+        selection.followsChildren = command.follow
+        selection.users = try command.user.map(Self.user)
+        selection.commands = command.comm.map { CommandName(Array($0.utf8)) }
+        selection.showsFailures = command.failed
 
-    /// False when no more are wanted.
-    mutating func print(_ line: TraceLine) -> Bool {
-        buffer += ((json ? Output.json(JSONLine(line)) : Self.text(line)) + "\n").utf8
-        shown += 1
-        left -= 1
-        if buffer.count > 1 << 16 { flush() }
-        return left > 0 && !isClosed
-    }
-
-    mutating func flush() {
-        guard !buffer.isEmpty else { return }
-        isClosed = !Output.write(buffer) || isClosed
-        buffer.removeAll(keepingCapacity: true)
-    }
-
-    private static func text(_ line: TraceLine) -> String {
-        let record = line.record
-        let bytes = record.operation == .write ? String(record.result) : "-"
-        var text = columns(
-            LocalTime.text(SystemClock.wall(at: record.time)), String(record.process.pid),
-            SafeText.line(record.process.command), record.operation.name, bytes, SafeText.line(line.fileSystem))
-        text += line.path.map { SafeText.line($0, limit: 8192) } ?? "?"
-        if record.isTruncated { text += " (truncated)" }
-        if let newPath = line.newPath { text += " -> " + SafeText.line(newPath, limit: 8192) }
-        return text
-    }
-
-    private static func columns(
-        _ time: String, _ pid: String, _ comm: String, _ op: String, _ bytes: String, _ fs: String
-    ) -> String {
-        func left(_ text: String, _ width: Int) -> String {
-            text + String(repeating: " ", count: max(1, width - text.count))
+        func refuse(_ text: String) -> any Error { Output.failure(text, status: 64) }
+        if count < 1 { throw refuse("--count \(count): at least 1") }
+        if command.absoluteTimes, command.relativeTimes { throw refuse("-T and -tt contradict each other") }
+        if command.follow, command.pid.isEmpty { throw refuse("--follow needs --pid: whose children?") }
+        if command.summary, command.record != nil { throw refuse("--summary and --record contradict each other") }
+        if ringBytes < 4096 || ringBytes > 1 << 30 { throw refuse("--ring-bytes \(ringBytes): from 4096 to 1 GiB") }
+        if let text = command.duration {
+            do throws(DurationSyntaxError) {
+                let (seconds, attoseconds) = try Duration(parsing: text).components
+                duration = UInt64(clamping: seconds) &* 1_000_000_000 &+ UInt64(clamping: attoseconds / 1_000_000_000)
+            } catch { throw refuse("--duration: \(error)") }
         }
-        func right(_ text: String, _ width: Int) -> String {
-            String(repeating: " ", count: max(0, width - text.count)) + text + " "
+        if let pid = command.pid.first(where: { $0 == 0 || $0 > UInt32(Int32.max) }) {
+            throw refuse("--pid \(pid): no process has this number")
         }
-        return left(time, 13) + right(pid, 7) + left(comm, 16) + left(op, 9) + right(bytes, 8) + left(fs, 12)
+        if replay != nil {
+            let live = [
+                ("--duration", duration != nil), ("--ready-file", readyFile != nil),
+                ("--probes", command.probes != "auto"),
+            ]
+            if let (flag, _) = live.first(where: \.1) { throw refuse("\(flag) means nothing to --replay") }
+        } else if let pid = command.pid.first(where: { kill(pid_t($0), 0) != 0 && kairos_errno_value() == ESRCH }) {
+            throw Output.failure("--pid \(pid): there is no such process")
+        }
+        guard ["auto", "vfs", "syscalls"].contains(command.probes) else {
+            throw refuse("--probes '\(SafeText.line(command.probes))': there are auto, vfs, syscalls")
+        }
+        probes = ProbeSet(rawValue: command.probes)
     }
 
-    /// Unknown is null. Paths that are not UTF-8 have their bytes escaped: the machine-readable form is still to come.
-    private struct JSONLine: Encodable {
-        var time: String
-        var timeNs: UInt64
-        var op: String
-        var pid: UInt32
-        var tid: UInt32
-        var ppid: UInt32
-        var uid: UInt32
-        var comm: String
-        var device: String
-        var inode: UInt64?
-        var dataset: String?
-        var fileSystem: String
-        var path: String?
-        var newPath: String?
-        var bytes: Int64?
-        var truncated: Bool
-
-        init(_ line: TraceLine) {
-            let record = line.record
-            let wall = SystemClock.wall(at: record.time)
-            time = Timestamp(seconds: wall.seconds, nanoseconds: wall.nanoseconds).rfc3339
-            timeNs = record.time
-            op = record.operation.name
-            pid = record.process.pid
-            tid = record.process.thread
-            ppid = record.process.parent
-            uid = record.process.user
-            comm = SafeText.line(record.process.command)
-            device = record.device.description
-            // Of a call on names the record holds the directory's inode, not the file's.
-            inode = record.name == nil ? record.inode : nil
-            dataset = line.dataset
-            fileSystem = line.fileSystem
-            path = line.path.map { SafeText.line($0, limit: 8192) }
-            newPath = line.newPath.map { SafeText.line($0, limit: 8192) }
-            bytes = record.operation == .write ? record.result : nil
-            truncated = record.isTruncated
+    private static func operations(_ words: [String]) throws -> Operations {
+        guard !words.isEmpty else { return Operations.all.subtracting([.close, .sync]) }
+        var operations: Operations = []
+        for word in words.flatMap({ $0.split(separator: ",", omittingEmptySubsequences: false) }) {
+            let known = Operations.named.map { ($0.name, $0.operation) } + groups.map { ($0.name, $0.operations) }
+            guard let (_, meant) = known.first(where: { $0.0 == word }) else {
+                throw Output.failure(
+                    "--op '\(SafeText.line(word))': there are " + known.map(\.0).joined(separator: ", "), status: 64)
+            }
+            operations.formUnion(meant)
         }
+        return operations
+    }
+
+    private static func user(_ name: String) throws -> UInt32 {
+        if let number = UInt32(name) { return number }
+        guard let entry = getpwnam(name) else {
+            throw Output.failure("--user \(SafeText.line(name)): there is no such user")
+        }
+        return entry.pointee.pw_uid
     }
 }

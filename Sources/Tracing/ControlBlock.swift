@@ -16,6 +16,8 @@ public struct ProbeCounters: Hashable, Sendable {
     public var faults: UInt64 = 0
     /// Descriptors that another thread had closed before their call was looked at.
     public var unmatched: UInt64 = 0
+    /// In a trace: what was left out by choice.
+    public var filtered: UInt64 = 0
     /// Runs that the kernel left out, since the program ran on that CPU already.
     public var missedRuns: UInt64 = 0
 
@@ -65,6 +67,7 @@ struct ControlBlock: ~Copyable, Sendable {
         counters.zfsCommandsLost = memory.load64(at: offset(\.zfs_lost))
         counters.truncated = memory.load64(at: offset(\.truncated))
         counters.faults = memory.load64(at: offset(\.faults))
+        counters.filtered = memory.load64(at: offset(\.filtered))
         counters.unmatched = memory.load64(at: offset(\.unmatched))
         return counters
     }

@@ -11,8 +11,8 @@ public final class EventLoop {
 
     private let epoll: FileDescriptor
     private let timer: FileDescriptor
-    /// Nil: this loop takes no signals.
-    private let signals: FileDescriptor?
+    /// Readable when a signal waits. Nil: this loop takes no signals.
+    public let signals: FileDescriptor?
     private var armed: UInt64 = 0
 
     /// Catches `signals`, for the whole process: they are read by `nextSignal()` from now on. There is one descriptor for

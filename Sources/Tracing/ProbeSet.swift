@@ -89,6 +89,7 @@ struct ProbeProgram {
 }
 
 extension ProbeSet {
+    /// Those that a daemon needs.
     var programs: [ProbeProgram] {
         switch self {
         case .syscalls: Self.systemCalls + Self.always
@@ -96,6 +97,40 @@ extension ProbeSet {
         case .zfs: Self.functions + Self.always + Self.module
         }
     }
+
+    /// Those that a trace needs. Transaction groups tell nobody who did what: `zfs` is as `vfs`.
+    func programs(for trace: TraceSelection) -> [ProbeProgram] {
+        var programs = self == .syscalls ? Self.systemCalls : Self.functions
+        programs += self == .syscalls ? [Self.closes] : Self.tracedFunctions
+        // What failed has no function of the kernel's that all ways to it have in common.
+        if self != .syscalls, trace.showsFailures { programs.append(Self.systemCalls[0]) }
+        if trace.operations.contains(.store) { programs.append(Self.always[0]) }
+        if !trace.operations.contains(.close) {
+            programs.removeAll { ["syscalls__enter", "vfs__fput"].contains($0.name) }
+        }
+        if trace.followsChildren { programs += Self.processes }
+        return programs
+    }
+
+    /// Every program of the object.
+    static let everyProgram: Set<String> = Set(
+        (allCases.flatMap(\.programs) + [closes] + tracedFunctions + processes).map(\.name))
+
+    private static let closes = ProbeProgram(
+        name: "syscalls__enter", hook: .tracepoint("sys_enter"),
+        blindSpot: "closes: this kernel has no sys_enter tracepoint")
+
+    private static let tracedFunctions = [
+        // Where one of them is inlined, what it does is shown twice: as a whole and in its parts.
+        ProbeProgram(name: "vfs__splice_entry", hook: .function("iter_file_splice_write"), blindSpot: ""),
+        ProbeProgram(name: "vfs__copy_entry", hook: .function("vfs_copy_file_range"), blindSpot: ""),
+        ProbeProgram(name: "vfs__mmap", hook: .function("vm_mmap_pgoff"), blindSpot: "mappings: only stores to them"),
+    ]
+
+    private static let processes = [
+        ProbeProgram(name: "trace__fork", hook: .tracepoint("sched_process_fork")),
+        ProbeProgram(name: "trace__free", hook: .tracepoint("sched_process_free")),
+    ]
 
     private static let always = [
         // 5.18 renamed writeback_dirty_page (203a31516616); without it stores to mappings show only at msync.

@@ -11,14 +11,17 @@ public final class Probes {
     public enum Mode: Sendable {
         /// Slots are marked and records coalesced, for the devices in `slots`.
         case watch
-        /// Every change of every file system becomes a record.
-        case trace
+        /// Every change of every file system becomes a record, as far as it is asked for.
+        case trace(TraceSelection)
+
+        var isTrace: Bool { if case .trace = self { true } else { false } }
     }
 
     // Links before the object: a program must be detached before its maps go. Properties die in this order.
     private var links: [AttachedProgram] = []
     private let object: BPFObject
     private let control: ControlBlock
+    private var traced: Set<TracedTree> = []
     /// Which one it is.
     public let kind: ProbeSet
     public let slots: SlotTable
@@ -53,7 +56,7 @@ public final class Probes {
         }
         var refused: [ProbeError] = []
         // In a trace transaction groups tell nothing.
-        for set in mode == .trace ? [.vfs, .syscalls] : ProbeSet.allCases {
+        for set in mode.isTrace ? [.vfs, .syscalls] : ProbeSet.allCases {
             // Nobody has to be told that there is no OpenZFS where there is none.
             if set == .zfs, KernelSupport.zfsModule == nil { continue }
             do {
@@ -81,12 +84,13 @@ public final class Probes {
         }
         kind = set
         var attached: [ProbeProgram] = []
+        let programs = if case .trace(let selection) = mode { set.programs(for: selection) } else { set.programs }
         do {
             var size = 0
             let address = kairos_object_programs(&size)
             let image = UnsafeRawBufferPointer(start: address, count: size)
             object = try BPFObject(image: image.bytes, name: "kairos")
-            if mode == .trace { try object.setConstant("tracing", to: UInt8(1)) }
+            if case .trace(let selection) = mode { try Self.configure(object, set, selection) }
             // One that is longer would match too much: what lies behind it is the time.
             var name = [UInt8](repeating: 0, count: Int(KAIROS_PREFIX))
             for (index, byte) in prefix.utf8.prefix(name.count - 1).enumerated() { name[index] = byte }
@@ -97,7 +101,7 @@ public final class Probes {
 
             var blind = set.alwaysBlind
             var missing: [String] = []
-            for program in set.programs {
+            for program in programs {
                 if try Self.prepare(program, object, types) {
                     attached.append(program)
                 } else if let spot = program.blindSpot {
@@ -109,13 +113,14 @@ public final class Probes {
             guard missing.isEmpty else { throw ProbeError.functionsMissing(set, missing) }
             blindSpots = blind
             let wanted = Set(attached.map(\.name))
-            for program in Set(ProbeSet.allCases.flatMap(\.programs).map(\.name)) {
+            for program in ProbeSet.everyProgram {
                 try object.setAutoload(program: program, wanted.contains(program))
             }
             try object.load()
             control = ControlBlock(try object.mappedArray("control"))
             slots = SlotTable(slots: try object.mappedArray("slots"), devices: try object.mappedArray("devices"))
             ring = try object.ringBuffer("ring")
+            if case .trace(let selection) = mode { try Self.choose(selection, object) }
             for program in attached {
                 links.append(AttachedProgram(program.name, try object.attach(program: program.name)))
             }
@@ -131,7 +136,43 @@ public final class Probes {
             ? Calibration.closes(control) ? [] : ["syscalls__exit"]
             : Calibration.silentFunctions(control)
         guard silent.isEmpty else { throw .silent(set, programs: silent) }
+        if case .trace(let selection) = mode { setTrees(selection.trees ?? []) }
         control.ready = true
+    }
+
+    /// What the programs of a trace have to know when they are loaded: what they do not do costs nothing then.
+    private static func configure(
+        _ object: borrowing BPFObject, _ set: ProbeSet, _ selection: TraceSelection
+    ) throws(BPFError) {
+        try object.setConstant("tracing", to: UInt8(1))
+        try object.setConstant("trace_by", to: selection.choices)
+        try object.setConstant("trace_ops", to: selection.operations.rawValue)
+        let failures =
+            !selection.showsFailures
+            ? KAIROS_FAILURES_NONE : set == .syscalls ? KAIROS_FAILURES_TOO : KAIROS_FAILURES_ALONE
+        try object.setConstant("trace_failures", to: failures.rawValue)
+    }
+
+    private static func choose(_ selection: TraceSelection, _ object: borrowing BPFObject) throws(BPFError) {
+        for pid in selection.processes { try object.update(map: "trace_pids", key: pid, value: UInt8(1)) }
+        for user in selection.users { try object.update(map: "trace_users", key: user, value: UInt8(1)) }
+        for command in selection.commands { try object.update(map: "trace_comms", key: command, value: UInt8(1)) }
+    }
+
+    /// In a trace by trees: these from now on. The programs never see less than what stays.
+    public func setTrees(_ trees: [TracedTree]) {
+        let old = traced
+        traced = Set(trees)
+        for tree in traced.subtracting(old) {
+            if let key = tree.key { try? object.update(map: "trace_trees", key: key, value: UInt8(1)) }
+        }
+        for device in Set(trees.map(\.device)) {
+            _ = slots.add(device, slot: traced.filter { $0.device == device }.map(\.place).max() ?? 0)
+        }
+        for tree in old.subtracting(traced) {
+            if let key = tree.key { try? object.remove(map: "trace_trees", key: key) }
+            if !traced.contains(where: { $0.device == tree.device }) { slots.remove(tree.device, slot: tree.place) }
+        }
     }
 
     /// Finds out where its arguments stand. False when the kernel lacks the hook.

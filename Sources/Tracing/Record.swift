@@ -28,6 +28,7 @@ public struct Operations: OptionSet, Hashable, Sendable {
 
     /// The operations that change what a snapshot would hold.
     public static let changes = Operations(rawValue: KAIROS_OPS_CHANGE)
+    public static let all = Operations(named.map(\.operation))
     /// Those at which a version is complete.
     public static let commits: Operations = [.close, .sync, .unlink, .rename]
 
@@ -37,6 +38,13 @@ public struct Operations: OptionSet, Hashable, Sendable {
         (.unlink, "unlink"), (.rmdir, "rmdir"), (.rename, "rename"), (.link, "link"), (.attr, "attr"),
         (.map, "map"), (.close, "close"), (.sync, "sync"),
     ]
+
+    /// The word of one operation.
+    public var word: String {
+        // Its bit is its place: this is on the way of every event of a trace.
+        let place = rawValue.trailingZeroBitCount
+        return place < Self.named.count ? Self.named[place].name : ""
+    }
 
     /// The words of the set's operations, joined by `+`.
     public var name: String {
@@ -76,8 +84,9 @@ public struct Record: Hashable, Sendable {
         public var thread: UInt32
         public var parent: UInt32
         public var user: UInt32
-        /// `comm`: at most 15 bytes, chosen by the process itself.
-        public var command: [UInt8]
+        /// `comm`, chosen by the process itself.
+        public var name: CommandName
+        public var command: [UInt8] { name.bytes }
         /// The inode of its mount namespace, as `/proc/PID/ns/mnt` shows it.
         public var mountNamespace: UInt32
     }
@@ -90,14 +99,19 @@ public struct Record: Hashable, Sendable {
     public var epoch: UInt64
     public var slot: Int?
     public var process: Process
-    /// What the system call returned; 0 where there was none.
+    /// What the system call returned; 0 where there was none. Negative: an error number, in a trace that shows failures.
     public var result: Int64
+    /// In a trace: where in the file, and how many bytes. Of a truncation the new size.
+    public var offset: Int64?
+    public var bytes: UInt64
     /// The system call's number, nil for a change that no call made (a store to memory).
     public var systemCall: UInt32?
     /// The file. For a call on names: of the starting directory of the first one.
     public var device: DeviceNumber
     public var inode: UInt64
     public var generation: UInt32
+    /// The ID of the mount by which it was reached, 0 where that is not known.
+    public var mount: UInt32
     /// The path of the file from its superblock's root; nil for calls on names and where it is not known.
     public var path: [UInt8]?
     /// Where a rename of a known file led to; `path` is then where it was.
@@ -117,6 +131,68 @@ public struct Record: Hashable, Sendable {
     public var hasOtherRoot: Bool
     /// This change took its slot from clean to dirty.
     public var dirtied: Bool
+    /// In a trace by trees: the programs have found that it lies below one of them.
+    public var isBelow: Bool
+    public var isDirectory: Bool
+    /// The file had no name any more.
+    public var isUnlinked: Bool
+    /// Seen before it was done.
+    public var isEarly: Bool
+    /// The program that saw it.
+    public var probe: Probe
+}
+
+/// `comm` of a process: at most 15 bytes, kept in place, since there is one in every record.
+public struct CommandName: Hashable, Sendable, BitwiseCopyable {
+    private var low: UInt64
+    private var high: UInt64
+
+    public init(_ bytes: some Collection<UInt8>) {
+        low = 0
+        high = 0
+        withUnsafeMutableBytes(of: &self) { $0.copyBytes(from: bytes.prefix(15)) }
+    }
+
+    init(_ comm: borrowing kairos_record) {
+        (low, high) = withUnsafeBytes(of: comm.comm) {
+            ($0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+        }
+        // What lies behind the NUL is of no meaning.
+        let count = withUnsafeBytes(of: self) { $0.firstIndex(of: 0) ?? 15 }
+        withUnsafeMutableBytes(of: &self) { for index in count..<16 { $0[index] = 0 } }
+    }
+
+    public var bytes: [UInt8] { withUnsafeBytes(of: self) { Array($0.prefix { $0 != 0 }) } }
+}
+
+/// `enum kairos_probe`: which program saw a change.
+public struct Probe: RawRepresentable, Hashable, Sendable {
+    public let rawValue: UInt32
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+    init(_ probe: kairos_probe) { rawValue = probe.rawValue }
+
+    /// The tracepoint or function of the kernel that it is on. Empty for one that this Kairos does not know.
+    public var name: String { Self.names[rawValue] ?? "" }
+
+    private static let names: [UInt32: String] = Dictionary(
+        uniqueKeysWithValues: [
+            (KAIROS_PROBE_SYSCALLS, "sys_exit"), (KAIROS_PROBE_CLOSE, "sys_enter"),
+            (KAIROS_PROBE_FOLIO, "writeback_dirty_folio"), (KAIROS_PROBE_IO_URING_COMPLETE, "io_uring_complete"),
+            (KAIROS_PROBE_WRITE, "vfs_write"), (KAIROS_PROBE_WRITEV, "vfs_writev"),
+            (KAIROS_PROBE_ITER_WRITE, "vfs_iter_write"), (KAIROS_PROBE_IOCB_WRITE, "vfs_iocb_iter_write"),
+            (KAIROS_PROBE_KERNEL_WRITE, "__kernel_write_iter"), (KAIROS_PROBE_KERNEL_THREAD, "generic_write_checks"),
+            (KAIROS_PROBE_SPLICE, "iter_file_splice_write"), (KAIROS_PROBE_IO_URING, "io_write"),
+            (KAIROS_PROBE_AIO, "aio_complete_rw"), (KAIROS_PROBE_COPY, "vfs_copy_file_range"),
+            (KAIROS_PROBE_CLONE, "vfs_clone_file_range"), (KAIROS_PROBE_FALLOCATE, "vfs_fallocate"),
+            (KAIROS_PROBE_SETATTR, "notify_change"), (KAIROS_PROBE_OPEN, "do_filp_open"),
+            (KAIROS_PROBE_CREATE, "vfs_create"), (KAIROS_PROBE_MKDIR, "vfs_mkdir"), (KAIROS_PROBE_MKNOD, "vfs_mknod"),
+            (KAIROS_PROBE_SYMLINK, "vfs_symlink"), (KAIROS_PROBE_LINK, "vfs_link"), (KAIROS_PROBE_UNLINK, "vfs_unlink"),
+            (KAIROS_PROBE_RMDIR, "vfs_rmdir"), (KAIROS_PROBE_RENAME, "vfs_rename"),
+            (KAIROS_PROBE_XATTR, "vfs_setxattr"),
+            (KAIROS_PROBE_ACL, "vfs_set_acl"), (KAIROS_PROBE_FILEATTR, "vfs_fileattr_set"),
+            (KAIROS_PROBE_IOCTL, "sys_ioctl"), (KAIROS_PROBE_FPUT, "__fput"), (KAIROS_PROBE_FSYNC, "vfs_fsync_range"),
+            (KAIROS_PROBE_MMAP, "vm_mmap_pgoff"),
+        ].map { ($0.0.rawValue, $0.1) })
 }
 
 extension Record {
@@ -133,55 +209,85 @@ extension Record {
         epoch = raw.epoch
         slot = raw.slot == KAIROS_NO_SLOT ? nil : Int(raw.slot)
         process = Process(
-            pid: raw.pid, thread: raw.tid, parent: raw.ppid, user: raw.uid,
-            command: withUnsafeBytes(of: raw.comm) { Array($0.prefix { $0 != 0 }) }, mountNamespace: raw.mount_ns)
+            pid: raw.pid, thread: raw.tid, parent: raw.ppid, user: raw.uid, name: CommandName(raw),
+            mountNamespace: raw.mount_ns)
         result = raw.result
+        offset = raw.offset == KAIROS_NO_OFFSET ? nil : raw.offset
+        self.bytes = raw.bytes
         systemCall = raw.syscall == KAIROS_NO_SYSCALL ? nil : raw.syscall
         device = DeviceNumber(kernel: raw.device)
         inode = raw.inode
         generation = raw.generation
-        isTruncated = raw.flags & KAIROS_F_TRUNCATED.rawValue != 0
-        hasFault = raw.flags & KAIROS_F_FAULT.rawValue != 0
-        changesWhole = raw.flags & KAIROS_F_WHOLE.rawValue != 0
-        followsLast = raw.flags & KAIROS_F_FOLLOW.rawValue != 0
-        hasOtherRoot = raw.flags & KAIROS_F_OTHER_ROOT.rawValue != 0
-        dirtied = raw.flags & KAIROS_F_DIRTIED.rawValue != 0
+        mount = raw.mount
+        probe = Probe(rawValue: raw.probe)
+        func has(_ flag: kairos_record_flag) -> Bool { raw.flags & flag.rawValue != 0 }
+        isTruncated = has(KAIROS_F_TRUNCATED)
+        hasFault = has(KAIROS_F_FAULT)
+        changesWhole = has(KAIROS_F_WHOLE)
+        followsLast = has(KAIROS_F_FOLLOW)
+        hasOtherRoot = has(KAIROS_F_OTHER_ROOT)
+        dirtied = has(KAIROS_F_DIRTIED)
+        isBelow = has(KAIROS_F_BELOW)
+        isDirectory = has(KAIROS_F_DIRECTORY)
+        isUnlinked = has(KAIROS_F_UNLINKED)
+        isEarly = has(KAIROS_F_EARLY)
 
-        var at = fixed
-        func take(_ length: UInt16) -> [UInt8] {
-            defer { at += Int(length) }
-            return (at..<at + Int(length)).map { bytes.unsafeLoad(fromByteOffset: $0, as: UInt8.self) }
+        let (path, newPath, name, newName) = bytes.withUnsafeBytes { buffer in
+            var at = fixed
+            func take(_ length: UInt16) -> UnsafeRawBufferPointer {
+                defer { at += Int(length) }
+                return UnsafeRawBufferPointer(rebasing: buffer[at..<at + Int(length)])
+            }
+            // The strings end with their NUL, so that an empty one differs from none.
+            let (text, walked, text2, walked2) = (
+                take(raw.name_len), take(raw.path_len), take(raw.name2_len), take(raw.path2_len)
+            )
+            var (path, newPath): ([UInt8]?, [UInt8]?)
+            var (name, newName): (GivenName?, GivenName?)
+            if text.isEmpty {
+                if !walked.isEmpty || raw.inode != 0 && raw.op != KAIROS_OP_CLOSE.rawValue {
+                    path = Self.path(leafFirst: walked)
+                }
+                if !walked2.isEmpty { newPath = Self.path(leafFirst: walked2) }
+            } else {
+                name = GivenName(
+                    text: Array(text.dropLast()), start: Self.path(leafFirst: walked),
+                    startDevice: DeviceNumber(kernel: raw.device), startInode: raw.inode, startMount: raw.mount,
+                    isAbsolute: raw.flags & KAIROS_F_ABSOLUTE.rawValue != 0)
+            }
+            if !text2.isEmpty {
+                newName = GivenName(
+                    text: Array(text2.dropLast()), start: Self.path(leafFirst: walked2),
+                    startDevice: DeviceNumber(kernel: raw.device2), startInode: raw.inode2, startMount: raw.mount2,
+                    isAbsolute: raw.flags & KAIROS_F_ABSOLUTE2.rawValue != 0)
+            }
+            return (path, newPath, name, newName)
         }
-        // The strings end with their NUL, so that an empty one differs from none.
-        let text = take(raw.name_len)
-        let walked = Self.path(leafFirst: take(raw.path_len))
-        let text2 = take(raw.name2_len)
-        let walked2 = Self.path(leafFirst: take(raw.path2_len))
-        if text.isEmpty {
-            path = raw.path_len > 0 || raw.inode != 0 && raw.op != KAIROS_OP_CLOSE.rawValue ? walked : nil
-            newPath = raw.path2_len > 0 ? walked2 : nil
-        } else {
-            name = GivenName(
-                text: text.dropLast(), start: walked, startDevice: device, startInode: raw.inode,
-                startMount: raw.mount, isAbsolute: raw.flags & KAIROS_F_ABSOLUTE.rawValue != 0)
-        }
-        if !text2.isEmpty {
-            newName = GivenName(
-                text: text2.dropLast(), start: walked2, startDevice: DeviceNumber(kernel: raw.device2),
-                startInode: raw.inode2, startMount: raw.mount2,
-                isAbsolute: raw.flags & KAIROS_F_ABSOLUTE2.rawValue != 0)
-        }
+        self.path = path
+        self.newPath = newPath
+        self.name = name
+        self.newName = newName
     }
 
     /// `c\0b\0a\0`, as the programs walk it, to `/a/b/c`. Nothing walked is the root.
-    static func path(leafFirst components: [UInt8]) -> [UInt8] {
-        var path: [UInt8] = []
-        path.reserveCapacity(components.count + 1)
-        for component in components.split(separator: 0).reversed() {
-            path.append(UInt8(ascii: "/"))
-            path.append(contentsOf: component)
+    static func path(leafFirst components: UnsafeRawBufferPointer) -> [UInt8] {
+        guard !components.isEmpty else { return [UInt8(ascii: "/")] }
+        // Each component gives up a NUL and takes a slash, so the length stays; they are copied from the end on.
+        return [UInt8](unsafeUninitializedCapacity: components.count) { buffer, count in
+            var end = components.count
+            var start = 0
+            while start < components.count {
+                var next = start
+                while next < components.count, components[next] != 0 { next += 1 }
+                let length = next - start
+                guard end > length else { break }
+                end -= length + 1
+                buffer[end] = UInt8(ascii: "/")
+                for index in 0..<length { buffer.initializeElement(at: end + 1 + index, to: components[start + index]) }
+                start = next + 1
+            }
+            count = components.count
         }
-        return path.isEmpty ? [UInt8(ascii: "/")] : path
     }
 }
 

@@ -10,12 +10,24 @@ public final class Tracer {
     private let loop: EventLoop
     private let inbox: Inbox<Void>
     private let mountInfo: FileDescriptor
+    private let trees: (MountTable) -> [TracedTree]?
     /// The mounts of this namespace, as they are.
     public private(set) var mounts: MountTable
+    /// Why better probe sets were not taken.
+    public let refused: [ProbeError]
     private var isStopping = false
 
-    /// - Parameter signals: those that end the trace.
-    public init(signals: [CInt], probes wanted: ProbeSet? = nil, ringBytes: Int = 8 << 20) throws(StartError) {
+    /// While records flow, the ring is looked at so often, and nobody has to be woken for them. Nanoseconds.
+    private static let pace: UInt64 = 5_000_000
+
+    /// - Parameters:
+    ///   - signals: those that end the trace.
+    ///   - trees: where the changes shown lie, by the mounts of the moment; nil: everywhere. The selection's own are not
+    ///     looked at.
+    public init(
+        signals: [CInt], selection: TraceSelection = TraceSelection(), probes wanted: ProbeSet? = nil,
+        ringBytes: Int = Tracer.defaultRingBytes, trees: @escaping (MountTable) -> [TracedTree]? = { _ in nil }
+    ) throws(StartError) {
         do {
             inbox = try Inbox()
             loop = try EventLoop(signals: signals, inbox: inbox.wakeup)
@@ -24,8 +36,13 @@ public final class Tracer {
             throw .system("make the event loop", error as? Errno ?? .ioError)
         }
         do { mounts = try MountTable.read(from: mountInfo) } catch { throw .mounts(error) }
+        self.trees = trees
+        var selection = selection
+        selection.trees = trees(mounts)
         do {
-            probes = try Probes.choose(wanted, mode: .trace, ringBytes: ringBytes).probes
+            let choice = try Probes.choose(wanted, mode: .trace(selection), ringBytes: ringBytes)
+            probes = choice.probes
+            refused = choice.refused
         } catch { throw .probes(error) }
         do {
             try loop.watch(probes.ring.descriptor, as: .ring)
@@ -36,6 +53,9 @@ public final class Tracer {
     }
 
     deinit { try? mountInfo.close() }
+
+    /// 32 MiB: about 200,000 records.
+    public static let defaultRingBytes = 32 << 20
 
     /// Why a trace could not start.
     public enum StartError: Error, Sendable, CustomStringConvertible {
@@ -54,17 +74,35 @@ public final class Tracer {
 
     /// What the programs counted, lost records among it.
     public var counters: ProbeCounters { probes.counters }
+    public var kind: ProbeSet { probes.kind }
+    public var blindSpots: [String] { probes.blindSpots }
+    /// Readable when a signal has come that ends the trace: for who waits for something else meanwhile.
+    public var signals: FileDescriptor? { loop.signals }
 
-    /// Hands over records, oldest first, until a signal comes or `body` returns false.
+    /// Hands over records, oldest first, until a signal comes, `body` returns false, or it is time.
     ///
-    /// `batchEnd` is called when no more records wait: the moment to flush what was printed.
-    public func run(batchEnd: () -> Void, _ body: (Record) -> Bool) throws(StartError) {
+    /// - Parameters:
+    ///   - deadline: CLOCK_MONOTONIC, nanoseconds.
+    ///   - tick: so often `batchEnd` is called though nothing happened, nanoseconds.
+    ///   - mountsChanged: before the first record that was made under other mounts than those before.
+    ///   - batchEnd: called when no more records wait: the moment to flush what was printed.
+    public func run(
+        until deadline: UInt64? = nil, tick: UInt64? = nil, mountsChanged: (MountTable) -> Void,
+        batchEnd: () -> Void, _ body: (Record) -> Bool
+    ) throws(StartError) {
+        // Quiet ticks since records flowed: with the first the next record is to wake this thread again; one that saw the
+        // old state, and was sent after that tick, is found by the second.
+        var quiet = 2
+        var nextTick = tick.map { SystemClock.monotonic() + $0 }
         while !isStopping {
+            let pace = quiet < 2 ? SystemClock.monotonic() + Self.pace : nil
+            loop.setDeadline([deadline, pace, nextTick].compactMap(\.self).min())
+            var hasMounts = false
             do {
                 for source in try loop.wait() {
                     switch source {
                     case .signals: isStopping = loop.nextSignal() != nil
-                    case .mounts: if let table = try? MountTable.read(from: mountInfo) { mounts = table }
+                    case .mounts: hasMounts = true
                     case .inbox: _ = inbox.take()
                     case .ring, .timer: break
                     }
@@ -72,22 +110,37 @@ public final class Tracer {
             } catch {
                 throw .system("wait for events", error)
             }
-            drain(body)
+            let now = SystemClock.monotonic()
+            if let deadline, now >= deadline { isStopping = true }
+            if let tick, let next = nextTick, now >= next { nextTick = max(next + tick, now) }
+            let count = drain(atMost: isStopping ? counters.sent &- delivered : .max, body)
+            quiet = count > 0 ? 0 : quiet + 1
+            if quiet == 1 { probes.wakePending = false }
+            if hasMounts, let table = try? MountTable.read(from: mountInfo) {
+                mounts = table
+                if let trees = trees(table) { probes.setTrees(trees) }
+                mountsChanged(table)
+            }
             batchEnd()
         }
     }
 
-    private func drain(_ body: (Record) -> Bool) {
-        // Cleared before the ring is read: a record that comes later wakes again.
-        probes.wakePending = false
-        var more = true
+    private var delivered: UInt64 = 0
+
+    /// Under a flood the ring never empties: at the end no more is taken than what was there then.
+    private func drain(atMost limit: UInt64, _ body: (Record) -> Bool) -> UInt64 {
+        var taken: UInt64 = 0
         var wanted = true
-        while more, wanted {
-            let count = probes.ring.drain(limit: 4096) { bytes in
+        while wanted, taken < limit {
+            let batch = Int(min(4096, limit - taken))
+            let count = probes.ring.drain(limit: batch) { bytes in
                 if wanted, let record = Record(bytes) { wanted = body(record) }
             }
-            more = count == 4096
+            taken += UInt64(count)
+            if count < batch { break }
         }
+        delivered += taken
         if !wanted { isStopping = true }
+        return taken
     }
 }

@@ -55,6 +55,8 @@ int kairos_syncfs(int fd);
 /* A lock on a file for as long as the descriptor lives (flock LOCK_EX | LOCK_NB): -1 with EWOULDBLOCK if it is taken. */
 int kairos_lock(int fd);
 
+bool kairos_is_regular_file(int fd);
+
 /* The columns of a terminal, 0 if it is none. */
 int kairos_terminal_columns(int fd);
 
@@ -84,5 +86,17 @@ extern const short kairos_spawn_setsid;
 int kairos_spawn_clean(posix_spawn_file_actions_t *actions);
 
 int kairos_errno_value(void);
+
+/* The word for an error number, such as "ENOENT"; NULL for none that glibc knows. */
+const char *kairos_errno_name(int number);
+
+/* The CRC-32 of zlib, gzip and PNG. */
+uint32_t kairos_crc32(const uint8_t *bytes, size_t count);
+
+/*
+ * Waits until `out` takes bytes, for `timeout_ms` at most, -1: for ever. 1: it does, or fails at once; 0: not in time; -1:
+ * `interrupt` (-1: none) can be read.
+ */
+int kairos_wait_writable(int out, int interrupt, int timeout_ms);
 
 #endif

@@ -1,0 +1,87 @@
+import Datasets
+import Tracing
+
+/// Which paths and file systems the records' devices and mount IDs mean, by the mounts of the moment. Looked up for each
+/// event, so what the table says is kept at hand.
+public struct TracePlaces: Sendable {
+    private let mounts: MountTable
+    private var byDevice: [DeviceNumber: TracePlace] = [:]
+    /// Where a mount lies whose root is that of its file system, without a slash at its end: its paths are joined to it.
+    private var whole: [UInt32: [UInt8]] = [:]
+
+    private var lastDirectory: (path: ArraySlice<UInt8>, device: DeviceNumber?)?
+
+    private static let slash = UInt8(ascii: "/")
+
+    public init(_ mounts: MountTable) {
+        self.mounts = mounts
+        for entry in mounts.entries where entry.root == [Self.slash] {
+            whole[UInt32(bitPattern: entry.mountID)] = entry.mountPoint == [Self.slash] ? [] : entry.mountPoint
+        }
+    }
+
+    mutating func place(of device: DeviceNumber) -> TracePlace {
+        if let known = byDevice[device] { return known }
+        let place =
+            if let dataset = mounts.dataset(on: device) {
+                TracePlace(name: Array(dataset.name.utf8), isDataset: true)
+            } else if let entry = mounts.entries.first(where: { $0.device == device }) {
+                TracePlace(name: Array(entry.fsType.utf8), isDataset: false)
+            } else {
+                // Not mounted here: memfd_create(2), another namespace's, or unmounted since.
+                TracePlace(name: Array(device.description.utf8), isDataset: false)
+            }
+        byDevice[device] = place
+        return place
+    }
+
+    /// The device of a file that only a path is known of: of the mount that the path lies below.
+    mutating func device(of path: [UInt8]) -> DeviceNumber? {
+        let directory = path.lastIndex(of: Self.slash).map { path[..<$0] } ?? []
+        if let last = lastDirectory, last.path == directory { return last.device }
+        var best: MountEntry?
+        for entry in mounts.entries where TraceFilter.isBelow(path, entry.mountPoint) {
+            // Of two on the same directory the later one lies on top.
+            if entry.mountPoint.count >= best?.mountPoint.count ?? 0 { best = entry }
+        }
+        // A mount point itself is not in the directory that others of its name's are in.
+        if best?.mountPoint != path { lastDirectory = (directory, best?.device) }
+        return best?.device
+    }
+
+    /// The path of a file from its superblock's root, as it is seen here. Of one that lost its beginning what is left,
+    /// without a slash at its head.
+    func path(_ record: Record, _ path: [UInt8]) -> [UInt8] {
+        if record.isTruncated { return Array(path.dropFirst()) }
+        if let prefix = whole[record.mount] {
+            return prefix.isEmpty ? path : path == [Self.slash] ? prefix : prefix + path
+        }
+        return mounts.path(mountID: Int32(bitPattern: record.mount), path: path)
+            ?? mounts.path(device: record.device, path: path) ?? path
+    }
+
+    /// The name as it was given, from where it started; `.` and `..` are taken out by their text alone.
+    func path(_ name: GivenName) -> [UInt8] {
+        var full =
+            mounts.path(mountID: Int32(bitPattern: name.startMount), path: name.start)
+            ?? mounts.path(device: name.startDevice, path: name.start) ?? name.start
+        if full != [Self.slash] { full.append(Self.slash) }
+        full += name.text
+        guard Self.needsWork(full) else { return full }
+        var components: [ArraySlice<UInt8>] = []
+        for component in full.split(separator: Self.slash) where component != [UInt8(ascii: ".")] {
+            if component.elementsEqual("..".utf8) { _ = components.popLast() } else { components.append(component) }
+        }
+        return components.isEmpty ? [Self.slash] : components.reduce(into: []) { $0 += [Self.slash] + $1 }
+    }
+
+    /// Whether there is a doubled slash, one at the end, or a component that begins with a dot.
+    private static func needsWork(_ path: [UInt8]) -> Bool {
+        var last: UInt8 = 0
+        for byte in path {
+            if last == slash, byte == slash || byte == UInt8(ascii: ".") { return true }
+            last = byte
+        }
+        return last == slash
+    }
+}

@@ -1,0 +1,218 @@
+import Datasets
+import Glibc
+import Tracing
+
+/// Lines for people: time, pid, comm, op, bytes, dataset or file system, path.
+public struct TraceTable: Sendable {
+    public enum Times: Sendable {
+        /// Local time of day, milliseconds.
+        case local
+        /// UTC with its date, RFC 3339.
+        case absolute
+        /// Seconds since the beginning.
+        case relative
+    }
+
+    public struct Style: Sendable {
+        public var times: Times = .local
+        /// The terminal's width; nil: no terminal, nothing is shortened.
+        public var columns: Int?
+        public var hasColours = false
+
+        public init() {}
+    }
+
+    private let style: Style
+    /// CLOCK_MONOTONIC of the beginning; nil: that of the first event.
+    private var start: UInt64?
+    private var clock = RFC3339()
+    private var localClock = LocalClock()
+    private let timeWidth: Int
+
+    public init(_ style: Style, start: UInt64?) {
+        self.style = style
+        self.start = start
+        timeWidth =
+            switch style.times {
+            case .local: 12
+            case .absolute: 30
+            case .relative: 13
+            }
+    }
+
+    /// A letter for what was done; `d` behind it: to a directory.
+    public static let letters: [(operation: Operations, letters: StaticString, meaning: String)] = [
+        (.create, "C", "create"), (.write, "W", "write"), (.truncate, "T", "truncate"),
+        (.store, "S", "store to memory"),
+        (.mkdir, "Cd", "mkdir"), (.unlink, "D", "delete"), (.rmdir, "Dd", "rmdir"), (.rename, "R", "rename"),
+        (.link, "L", "link"), (.attr, "A", "attributes"), (.map, "M", "mmap"), (.close, "c", "close"),
+        (.sync, "s", "fsync"),
+    ]
+
+    public func appendHeader(to out: inout ByteBuffer) {
+        Self.left(Array("TIME".utf8), timeWidth, &out)
+        out.append("     PID COMM            OP      BYTES FS               PATH\n" as StaticString)
+    }
+
+    public mutating func append(_ event: TraceEvent, to out: inout ByteBuffer) {
+        appendTime(event, to: &out)
+        Self.right(UInt64(event.pid), 8, &out)
+        out.append(UInt8(ascii: " "))
+        withUnsafeBytes(of: event.command) { comm in
+            Self.text(comm.prefix { $0 != 0 }, 15, &out)
+        }
+        colour(event.errno != nil ? .red : Self.colour(of: event.operation), &out)
+        let place = event.operation.rawValue.trailingZeroBitCount
+        let letters = place < Self.letters.count ? Self.letters[place].letters : "?"
+        out.append(letters)
+        var width = letters.utf8CodeUnitCount
+        if event.flags.contains(.directory), width == 1 {
+            out.append(UInt8(ascii: "d"))
+            width += 1
+        }
+        if event.errno != nil {
+            out.append(UInt8(ascii: "!"))
+            width += 1
+        }
+        colour(.none, &out)
+        for _ in width..<3 { out.append(UInt8(ascii: " ")) }
+        if let bytes = event.bytes { Self.right(bytes, 10, &out) } else { out.append("          -" as StaticString) }
+        out.append(UInt8(ascii: " "))
+        Self.text(event.place.name, 16, &out)
+        appendPaths(event, room: style.columns.map { max($0 - (timeWidth + 57), 16) }, to: &out)
+        if let errno = event.errno {
+            out.append(UInt8(ascii: " "))
+            colour(.red, &out)
+            out.append(ErrorName.of(errno))
+            colour(.none, &out)
+        }
+        out.append(UInt8(ascii: "\n"))
+    }
+
+    private mutating func appendTime(_ event: TraceEvent, to out: inout ByteBuffer) {
+        switch style.times {
+        case .local: localClock.append(event.wall, to: &out)
+        case .absolute: clock.append(event.wall, to: &out)
+        case .relative:
+            if start == nil { start = event.time }
+            let nanoseconds = event.time &- (start ?? 0)
+            let microseconds = Int64(bitPattern: nanoseconds) / 1000
+            Self.right(UInt64(max(microseconds, 0) / 1_000_000), 6, &out)
+            out.append(UInt8(ascii: "."))
+            out.append(UInt64(max(microseconds, 0) % 1_000_000), digits: 6)
+        }
+    }
+
+    private func appendPaths(_ event: TraceEvent, room: Int?, to out: inout ByteBuffer) {
+        let both = event.oldPath != nil
+        var room = room
+        if let whole = room, event.errno != nil { room = max(whole - 14, 16) }
+        if let whole = room, both { room = max((whole - 4) / 2, 8) }
+        if let oldPath = event.oldPath {
+            appendPath(oldPath, event, room, &out)
+            out.append(" -> " as StaticString)
+        }
+        if let path = event.path {
+            appendPath(path, event, room, &out)
+        } else {
+            out.append("?" as StaticString)
+        }
+    }
+
+    private func appendPath(_ path: [UInt8], _ event: TraceEvent, _ room: Int?, _ out: inout ByteBuffer) {
+        if event.flags.contains(.truncated) { out.append("…/" as StaticString) }
+        let isPlain = path.allSatisfy { $0 >= 0x20 && $0 < 0x7F }
+        if isPlain, room.map({ path.count <= $0 }) ?? true { return out.append(path) }
+        let text = isPlain ? String(decoding: path, as: UTF8.self) : SafeText.line(path, limit: .max)
+        guard let room, text.unicodeScalars.count > room else { return out.append(text) }
+        // The middle goes: the beginning tells where, the end tells what.
+        let scalars = Array(text.unicodeScalars)
+        let tail = (room - 1) * 2 / 3
+        var short = String.UnicodeScalarView()
+        short.append(contentsOf: scalars.prefix(room - 1 - tail))
+        short.append("…")
+        short.append(contentsOf: scalars.suffix(tail))
+        out.append(String(short))
+    }
+
+    /// Padded to a width, and longer where it does not fit.
+    private static func text(_ bytes: some Collection<UInt8>, _ width: Int, _ out: inout ByteBuffer) {
+        if bytes.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) {
+            left(bytes, width, &out)
+        } else {
+            let text = SafeText.line(bytes, limit: 255)
+            out.append(text)
+            for _ in 0..<max(0, width - text.unicodeScalars.count) { out.append(UInt8(ascii: " ")) }
+        }
+        out.append(UInt8(ascii: " "))
+    }
+
+    private static func left(_ bytes: some Collection<UInt8>, _ width: Int, _ out: inout ByteBuffer) {
+        for byte in bytes { out.append(byte) }
+        for _ in 0..<max(0, width - bytes.count) { out.append(UInt8(ascii: " ")) }
+    }
+
+    private static func right(_ value: UInt64, _ width: Int, _ out: inout ByteBuffer) {
+        var digits = 1
+        var rest = value / 10
+        while rest > 0 {
+            digits += 1
+            rest /= 10
+        }
+        for _ in 0..<max(0, width - digits) { out.append(UInt8(ascii: " ")) }
+        out.append(value)
+    }
+
+    /// SGR, ECMA-48.
+    private enum Colour: UInt64 {
+        case none = 0
+        case dim = 2
+        case red = 31
+        case green = 32
+        case yellow = 33
+        case blue = 34
+    }
+
+    private func colour(_ colour: Colour, _ out: inout ByteBuffer) {
+        guard style.hasColours else { return }
+        out.append("\u{1B}[" as StaticString)
+        out.append(colour.rawValue)
+        out.append(UInt8(ascii: "m"))
+    }
+
+    private static func colour(of operation: Operations) -> Colour {
+        switch operation {
+        case .create, .mkdir, .link: .green
+        case .unlink, .rmdir: .red
+        case .rename: .blue
+        case .write, .truncate, .store: .yellow
+        case .attr: .none
+        default: .dim
+        }
+    }
+}
+
+/// Local time of day with milliseconds: `09:05:00.123`. The calendar is asked once a second.
+struct LocalClock: Sendable {
+    private var second: Int64 = -1
+    private var text: [UInt8] = []
+
+    mutating func append(_ wall: Int64, to out: inout ByteBuffer) {
+        let whole = wall / 1_000_000_000
+        if whole != second {
+            second = whole
+            var seconds = time_t(whole)
+            var parts = tm()
+            localtime_r(&seconds, &parts)
+            var line = ByteBuffer()
+            for (index, part) in [parts.tm_hour, parts.tm_min, parts.tm_sec].enumerated() {
+                if index > 0 { line.append(UInt8(ascii: ":")) }
+                line.append(UInt64(part), digits: 2)
+            }
+            line.append(UInt8(ascii: "."))
+            text = line.bytes
+        }
+        out.append(text)
+        out.append(UInt64(wall % 1_000_000_000 / 1_000_000), digits: 3)
+    }
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A trace: every change, none coalesced, less what is not asked for. What can be told here is left out here, so that a
+ * busy host fills no ring for the sake of one process.
+ */
+#ifndef KAIROS_TRACE_H
+#define KAIROS_TRACE_H
+
+#include "mark.h"
+
+struct comm_key {
+	char comm[KAIROS_COMM];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u32); /* a process, by the number that it has for Kairos */
+	__type(value, u8);
+} trace_pids SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, u32);
+	__type(value, u8);
+} trace_users SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct comm_key);
+	__type(value, u8);
+} trace_comms SEC(".maps");
+
+static __always_inline bool trace__filter(struct kairos_control *ctl)
+{
+	__sync_fetch_and_add(&ctl->filtered, 1);
+	return false;
+}
+
+/* Whether an operation of the caller's is asked for. */
+static __always_inline bool trace__wanted(struct kairos_control *ctl, u32 op)
+{
+	if (bpf_get_current_pid_tgid() >> 32 == ctl->self)
+		return false;
+	if (!(trace_ops & op))
+		return trace__filter(ctl);
+	if (trace_by & KAIROS_BY_PID) {
+		u32 pid = process__number(bpf_get_current_task_btf(), ctl->pid_level);
+
+		if (!bpf_map_lookup_elem(&trace_pids, &pid))
+			return trace__filter(ctl);
+	}
+	if (trace_by & KAIROS_BY_USER) {
+		u32 uid = (u32)bpf_get_current_uid_gid();
+
+		if (!bpf_map_lookup_elem(&trace_users, &uid))
+			return trace__filter(ctl);
+	}
+	if (trace_by & KAIROS_BY_COMM) {
+		struct comm_key key = {};
+
+		bpf_get_current_comm(key.comm, sizeof(key.comm));
+		if (!bpf_map_lookup_elem(&trace_comms, &key))
+			return trace__filter(ctl);
+	}
+	return true;
+}
+
+/* Whether anything on this superblock is asked for. `slot` is what the device table has for it. */
+static __always_inline bool trace__has_device(struct kairos_control *ctl, u32 slot)
+{
+	return !(trace_by & KAIROS_BY_TREE) || slot != KAIROS_NO_SLOT || trace__filter(ctl);
+}
+
+/*
+ * After the walk: whether it lies below one of the trees. A path that is too long to be walked to its end is for user
+ * space to judge.
+ */
+static __always_inline bool trace__is_below(struct kairos_control *ctl, struct scratch *sc, u32 slot)
+{
+	if (!(trace_by & KAIROS_BY_TREE))
+		return true;
+	if (sc->below || slot == KAIROS_DEVICE_WHOLE) {
+		sc->record.flags |= KAIROS_F_BELOW;
+		return true;
+	}
+	return slot == KAIROS_DEVICE_UNSURE || sc->record.flags & KAIROS_F_TRUNCATED || trace__filter(ctl);
+}
+
+/* Children of a process that is traced. */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(trace__fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct kairos_control *ctl = control__get();
+	u32 pid, number;
+	u8 one = 1;
+
+	/* A thread has its process's number. */
+	if (!ctl || parent->tgid == child->tgid)
+		return 0;
+	pid = process__number(parent, ctl->pid_level);
+	number = process__number(child, ctl->pid_level);
+	if (bpf_map_lookup_elem(&trace_pids, &pid))
+		bpf_map_update_elem(&trace_pids, &number, &one, BPF_ANY);
+	return 0;
+}
+
+/* Its files are closed after it has exited, so it is forgotten when its number is free for another one. */
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(trace__free, struct task_struct *task)
+{
+	struct kairos_control *ctl = control__get();
+	u32 pid;
+
+	if (!ctl || task->pid != task->tgid)
+		return 0;
+	pid = process__number(task, ctl->pid_level);
+	bpf_map_delete_elem(&trace_pids, &pid);
+	return 0;
+}
+
+#endif
