@@ -27,18 +27,15 @@ struct TraceOutput {
 
     private static func isRegular(_ file: FileDescriptor) -> Bool { kairos_is_regular_file(file.rawValue) }
 
-    mutating func write(_ bytes: [UInt8]) {
-        var rest = bytes[...]
-        while !isClosed, !rest.isEmpty {
+    mutating func write(_ bytes: RawSpan) {
+        var done = 0
+        while !isClosed, done < bytes.byteCount {
             if mayBlock, !waits() {
                 isClosed = true
                 break
             }
-            let piece = mayBlock ? rest.prefix(Self.piece) : rest
-            do {
-                let written = try piece.withUnsafeBytes { try file.write($0) }
-                rest = rest.dropFirst(written)
-            } catch { isClosed = true }
+            let end = mayBlock ? min(done + Self.piece, bytes.byteCount) : bytes.byteCount
+            do { done += try bytes.extracting(done..<end).withUnsafeBytes { try file.write($0) } } catch { isClosed = true }
         }
     }
 

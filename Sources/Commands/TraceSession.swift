@@ -89,7 +89,7 @@ final class TraceSession {
         let failure: String?
         if let tracer { failure = try live(tracer) } else { failure = try replay() }
         flush()
-        if options.isSummary { output.write(Array(screen.last(busiest, isJSON: options.isJSON).utf8)) }
+        if options.isSummary { write(screen.last(busiest, isJSON: options.isJSON)) }
         finishRecording()
         Output.message(tally.text(since: start, tracer?.counters))
         if let problem = failure ?? recorder?.problem { throw Output.failure(problem) }
@@ -116,7 +116,7 @@ final class TraceSession {
         clock = SystemClock.offset()
         flush()
         if options.isSummary, !output.isClosed, let text = screen.refresh(busiest, seconds: seconds) {
-            output.write(Array(text.utf8))
+            write(text)
         }
         if recorder != nil {
             let counters = tracer.counters
@@ -155,7 +155,7 @@ final class TraceSession {
         return tally.shown < options.count && !output.isClosed && recorder?.problem == nil
     }
 
-    private func show(_ event: TraceEvent) {
+    private func show(_ event: borrowing TraceEvent) {
         tally.add(event)
         if recorder != nil {
             recorder?.add(event)
@@ -171,8 +171,13 @@ final class TraceSession {
 
     private func flush() {
         guard !buffer.isEmpty else { return }
-        output.write(buffer.bytes)
+        buffer.withBytes { output.write($0) }
         buffer.clear()
+    }
+
+    private func write(_ text: String) {
+        buffer.append(text)
+        flush()
     }
 
     private func finishRecording() {

@@ -1,21 +1,70 @@
 /// Bytes on their way out, in memory that is used again and again.
-public struct ByteBuffer: Sendable {
-    public private(set) var bytes: [UInt8] = []
+///
+/// An array would do, and took 1.0 µs more for each event: it checks for uniqueness and calls through generic code at each
+/// of the some sixty pieces of a line.
+public struct ByteBuffer: ~Copyable {
+    private var base: UnsafeMutablePointer<UInt8>
+    private var capacity: Int
+    public private(set) var count = 0
+    /// 10 to the power of 0 to 19. Not static: a static's first use is looked for at every use.
+    private let powers: InlineArray<20, UInt64>
 
-    public init() { bytes.reserveCapacity(1 << 17) }
+    public init(capacity: Int = 1 << 17) {
+        self.capacity = max(capacity, 64)
+        base = .allocate(capacity: self.capacity)
+        var powers = InlineArray<20, UInt64>(repeating: 1)
+        for place in 1..<20 { powers[place] = powers[place - 1] * 10 }
+        self.powers = powers
+    }
 
-    public var count: Int { bytes.count }
-    public var isEmpty: Bool { bytes.isEmpty }
+    deinit { base.deallocate() }
 
-    public mutating func clear() { bytes.removeAll(keepingCapacity: true) }
-    mutating func truncate(to count: Int) { bytes.removeLast(bytes.count - count) }
+    public var isEmpty: Bool { count == 0 }
+    public var bytes: [UInt8] { Array(UnsafeBufferPointer(start: base, count: count)) }
 
-    @inline(__always) public mutating func append(_ byte: UInt8) { bytes.append(byte) }
-    public mutating func append(_ more: [UInt8]) { bytes.append(contentsOf: more) }
-    public mutating func append(_ text: String) { bytes.append(contentsOf: text.utf8) }
+    public func withBytes(_ body: (RawSpan) -> Void) { body(UnsafeRawBufferPointer(start: base, count: count).bytes) }
+
+    public mutating func clear() { count = 0 }
+    mutating func truncate(to count: Int) { self.count = min(count, self.count) }
+
+    /// Makes room for so many more.
+    @inline(__always) private mutating func reserve(_ more: Int) {
+        if count + more > capacity { grow(more) }
+    }
+
+    @inline(never) private mutating func grow(_ more: Int) {
+        let larger = UnsafeMutablePointer<UInt8>.allocate(capacity: max(capacity * 2, count + more))
+        larger.update(from: base, count: count)
+        base.deallocate()
+        capacity = max(capacity * 2, count + more)
+        base = larger
+    }
+
+    @inline(__always) public mutating func append(_ byte: UInt8) {
+        reserve(1)
+        base[count] = byte
+        count += 1
+    }
+
+    @inline(__always) mutating func append(_ more: UnsafeBufferPointer<UInt8>) {
+        guard let start = more.baseAddress else { return }
+        reserve(more.count)
+        (base + count).update(from: start, count: more.count)
+        count += more.count
+    }
+
+    public mutating func append(_ more: [UInt8]) { more.withUnsafeBufferPointer { append($0) } }
+    public mutating func append(_ text: String) { for byte in text.utf8 { append(byte) } }
 
     @inline(__always) mutating func append(_ text: StaticString) {
-        bytes.append(contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+        append(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+
+    mutating func append(repeating byte: UInt8, count times: Int) {
+        guard times > 0 else { return }
+        reserve(times)
+        (base + count).update(repeating: byte, count: times)
+        count += times
     }
 
     /// A number, or `null`.
@@ -29,26 +78,32 @@ public struct ByteBuffer: Sendable {
         append(value.magnitude)
     }
 
-    /// In decimal; with leading zeros up to `digits`.
+    /// In decimal; with leading zeros up to `digits`, at most 20.
     mutating func append(_ value: UInt64, digits: Int = 1) {
-        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digit in
-            var at = 20
-            var rest = value
-            while rest > 0 || 20 - at < digits {
-                at -= 1
-                digit[at] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
-                rest /= 10
-            }
-            bytes.append(contentsOf: UnsafeBufferPointer(rebasing: digit[at...]))
+        var width = digits
+        while width < 20, value >= powers[width] { width += 1 }
+        reserve(width)
+        var rest = value
+        var at = count + width
+        count = at
+        for _ in 0..<width {
+            at -= 1
+            let next = rest / 10
+            base[at] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest &- next &* 10)
+            rest = next
         }
     }
 
-    /// Appends text of printable ASCII that JSON need not escape. False, with nothing of use appended, where it is not.
+    /// Appends text of printable ASCII that JSON need not escape. False, with nothing appended, where it is not.
     mutating func appendPlain(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
-        for byte in text where byte < 0x20 || byte >= 0x7F || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") {
-            return false
+        reserve(text.count)
+        var at = count
+        for byte in text {
+            if byte < 0x20 || byte >= 0x7F || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") { return false }
+            base[at] = byte
+            at += 1
         }
-        bytes.append(contentsOf: text)
+        count = at
         return true
     }
 

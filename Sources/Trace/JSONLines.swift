@@ -12,61 +12,59 @@ public struct JSONLines: Sendable {
 
     /// Appends the event's line.
     public mutating func append(_ event: TraceEvent, to out: inout ByteBuffer) {
-        out.append("{\"v\":1,\"time\":\"")
+        out.append("{\"v\":1,\"time\":\"" as StaticString)
         clock.append(event.wall, to: &out)
-        out.append("\",\"ts_ns\":")
+        out.append("\",\"ts_ns\":" as StaticString)
         out.append(event.time)
-        out.append(",\"op\":\"")
-        out.append(event.operation.word)
-        out.append("\",\"flags\":[")
+        out.append(",\"op\":\"" as StaticString)
+        out.append(Words.of(event.operation))
+        out.append("\",\"flags\":[" as StaticString)
         appendFlags(event.flags, to: &out)
-        out.append("],\"pid\":")
+        out.append("],\"pid\":" as StaticString)
         out.append(UInt64(event.pid))
-        out.append(",\"tid\":")
+        out.append(",\"tid\":" as StaticString)
         out.append(UInt64(event.thread))
-        out.append(",\"ppid\":")
+        out.append(",\"ppid\":" as StaticString)
         out.append(UInt64(event.parent))
-        out.append(",\"uid\":")
+        out.append(",\"uid\":" as StaticString)
         out.append(UInt64(event.user))
-        withUnsafeBytes(of: event.command) { comm in
-            Self.appendName(comm.prefix { $0 != 0 }, "comm", to: &out)
-        }
-        out.append(",\"dev\":\"")
+        event.command.withBytes { Self.appendName($0, "comm", to: &out) }
+        out.append(",\"dev\":\"" as StaticString)
         out.append(UInt64(event.device.major))
         out.append(UInt8(ascii: ":"))
         out.append(UInt64(event.device.minor))
-        out.append("\",\"inode\":")
+        out.append("\",\"inode\":" as StaticString)
         out.append(event.inode)
-        out.append(",\"generation\":")
+        out.append(",\"generation\":" as StaticString)
         out.append(event.generation.map(UInt64.init))
         if event.place.isDataset {
             Self.appendName(event.place.name, "dataset", to: &out)
-            out.append(",\"fs\":\"zfs\"")
+            out.append(",\"fs\":\"zfs\"" as StaticString)
         } else {
-            out.append(",\"dataset\":null")
+            out.append(",\"dataset\":null" as StaticString)
             Self.appendName(event.place.name, "fs", to: &out)
         }
         Self.appendName(event.path, "path", to: &out)
         Self.appendName(event.oldPath, "old_path", to: &out)
-        out.append(",\"bytes\":")
+        out.append(",\"bytes\":" as StaticString)
         out.append(event.bytes)
-        out.append(",\"offset\":")
+        out.append(",\"offset\":" as StaticString)
         out.append(event.offset)
-        out.append(",\"ret\":")
+        out.append(",\"ret\":" as StaticString)
         out.append(event.flags.contains(.call) ? event.result : nil)
-        out.append(",\"errno\":")
+        out.append(",\"errno\":" as StaticString)
         if let errno = event.errno {
             out.append(UInt8(ascii: "\""))
             out.append(ErrorName.of(errno))
             out.append(UInt8(ascii: "\""))
         } else {
-            out.append("null")
+            out.append("null" as StaticString)
         }
-        out.append(",\"epoch\":")
+        out.append(",\"epoch\":" as StaticString)
         out.append(event.epoch)
-        out.append(",\"probe\":\"")
-        out.append(event.probe.name)
-        out.append("\"}\n")
+        out.append(",\"probe\":\"" as StaticString)
+        out.append(Words.of(event.probe))
+        out.append("\"}\n" as StaticString)
     }
 
     private func appendFlags(_ flags: TraceFlags, to out: inout ByteBuffer) {
@@ -82,24 +80,32 @@ public struct JSONLines: Sendable {
     }
 
     /// `,"path":"..."`; of bytes that are not UTF-8 `,"path":null,"path_raw":"BASE64"`; without any `,"path":null`.
-    private static func appendName(_ name: (some Collection<UInt8>)?, _ key: StaticString, to out: inout ByteBuffer) {
-        out.append(",\"")
+    private static func appendName(_ name: [UInt8]?, _ key: StaticString, to out: inout ByteBuffer) {
+        guard let name else {
+            out.append(",\"" as StaticString)
+            out.append(key)
+            return out.append("\":null" as StaticString)
+        }
+        name.withUnsafeBufferPointer { appendName($0, key, to: &out) }
+    }
+
+    private static func appendName(_ name: UnsafeBufferPointer<UInt8>, _ key: StaticString, to out: inout ByteBuffer) {
+        out.append(",\"" as StaticString)
         out.append(key)
-        guard let name else { return out.append("\":null") }
-        out.append("\":\"")
-        // Mostly names are plain, and are copied as they are looked at.
+        out.append("\":" as StaticString)
         let start = out.count
-        let isPlain = name.withContiguousStorageIfAvailable { out.appendPlain($0) } ?? false
-        if isPlain { return out.append(UInt8(ascii: "\"")) }
-        out.truncate(to: start)
-        if let text = String(validating: name, as: UTF8.self) {
+        out.append(UInt8(ascii: "\""))
+        // Mostly names are plain, and are copied as they are looked at.
+        if out.appendPlain(name) {
+            out.append(UInt8(ascii: "\""))
+        } else if let text = String(validating: name, as: UTF8.self) {
             appendEscaped(text, to: &out)
             out.append(UInt8(ascii: "\""))
         } else {
-            out.truncate(to: start - 1)
-            out.append("null,\"")
+            out.truncate(to: start)
+            out.append("null,\"" as StaticString)
             out.append(key)
-            out.append("_raw\":\"")
+            out.append("_raw\":\"" as StaticString)
             out.appendBase64(Array(name))
             out.append(UInt8(ascii: "\""))
         }
@@ -115,7 +121,7 @@ public struct JSONLines: Sendable {
                 for byte in UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter { out.append(byte) }
             } else {
                 for unit in UTF16.encode(scalar) ?? UTF16.encodedReplacementCharacter {
-                    out.append("\\u")
+                    out.append("\\u" as StaticString)
                     for shift: UInt16 in [12, 8, 4, 0] { out.append(hexDigit(UInt8(unit >> shift & 15))) }
                 }
             }
@@ -125,6 +131,24 @@ public struct JSONLines: Sendable {
     private static func hexDigit(_ value: UInt8) -> UInt8 {
         value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
     }
+}
+
+/// The words of operations and programs, without the work that a `String` makes.
+enum Words {
+    static func of(_ operation: Operations) -> StaticString {
+        let place = operation.rawValue.trailingZeroBitCount
+        return place < operations.count ? operations[place] : ""
+    }
+
+    static func of(_ probe: Probe) -> StaticString {
+        let place = Int(probe.rawValue)
+        return place < Probe.names.count ? Probe.names[place] : ""
+    }
+
+    /// In the order of bpf/kairos.h; `Operations.named` has the same.
+    private static let operations: [StaticString] = [
+        "create", "write", "truncate", "store", "mkdir", "unlink", "rmdir", "rename", "link", "attr", "map", "close", "sync",
+    ]
 }
 
 /// `2026-11-22T09:05:00.123456789Z`, with the calendar worked out once a second.

@@ -52,21 +52,28 @@ public struct TracePlaces: Sendable {
     /// The path of a file from its superblock's root, as it is seen here. Of one that lost its beginning what is left,
     /// without a slash at its head.
     func path(_ record: Record, _ path: [UInt8]) -> [UInt8] {
-        if record.isTruncated { return Array(path.dropFirst()) }
-        if let prefix = whole[record.mount] {
-            return prefix.isEmpty ? path : path == [Self.slash] ? prefix : prefix + path
+        record.isTruncated ? Array(path.dropFirst()) : join(record.mount, record.device, path)
+    }
+
+    private func join(_ mount: UInt32, _ device: DeviceNumber, _ path: [UInt8], and more: [UInt8]? = nil) -> [UInt8] {
+        guard let prefix = whole[mount] else {
+            let full =
+                mounts.path(mountID: Int32(bitPattern: mount), path: path) ?? mounts.path(device: device, path: path) ?? path
+            return more.map { (full == [Self.slash] ? full : full + [Self.slash]) + $0 } ?? full
         }
-        return mounts.path(mountID: Int32(bitPattern: record.mount), path: path)
-            ?? mounts.path(device: record.device, path: path) ?? path
+        guard let more else { return prefix.isEmpty ? path : path == [Self.slash] ? prefix : prefix + path }
+        var full: [UInt8] = []
+        full.reserveCapacity(prefix.count + path.count + more.count + 1)
+        full += prefix
+        if path.count > 1 { full += path }
+        full.append(Self.slash)
+        full += more
+        return full
     }
 
     /// The name as it was given, from where it started; `.` and `..` are taken out by their text alone.
     func path(_ name: GivenName) -> [UInt8] {
-        var full =
-            mounts.path(mountID: Int32(bitPattern: name.startMount), path: name.start)
-            ?? mounts.path(device: name.startDevice, path: name.start) ?? name.start
-        if full != [Self.slash] { full.append(Self.slash) }
-        full += name.text
+        let full = join(name.startMount, name.startDevice, name.start, and: name.text)
         guard Self.needsWork(full) else { return full }
         var components: [ArraySlice<UInt8>] = []
         for component in full.split(separator: Self.slash) where component != [UInt8(ascii: ".")] {

@@ -32,7 +32,7 @@ enum RecordingFormat {
 
 /// Writes events to a recording.
 public struct RecordingWriter: Sendable {
-    private var block = ByteBuffer()
+    private var block: [UInt8] = []
     private var count: UInt32 = 0
     private var first: UInt64 = 0
     private var last = (time: UInt64(0), wall: Int64(0))
@@ -45,11 +45,11 @@ public struct RecordingWriter: Sendable {
 
     /// The beginning of the file.
     public static func header() -> [UInt8] {
-        var header = ByteBuffer()
-        header.append(RecordingFormat.magic)
+        var header: [UInt8] = []
+        header += RecordingFormat.magic
         header.append(fixed: UInt64(RecordingFormat.version), bytes: 2)
         header.append(fixed: 0, bytes: 6)
-        return header.bytes
+        return header
     }
 
     /// So many records found the ring full since the beginning.
@@ -94,19 +94,19 @@ public struct RecordingWriter: Sendable {
     /// The events so far as a block, nil without any; if `olderThan` is given, only when the first is older.
     public mutating func flush(olderThan time: UInt64 = .max) -> [UInt8]? {
         guard count > 0 || time == .max && lost > lostTold, first < time else { return nil }
-        var out = ByteBuffer()
+        var out: [UInt8] = []
         out.append(fixed: UInt64(RecordingFormat.blockMagic), bytes: 4)
         out.append(fixed: UInt64(block.count), bytes: 4)
         out.append(fixed: UInt64(count), bytes: 4)
         out.append(fixed: UInt64(UInt32(clamping: lost - lostTold)), bytes: 4)
-        out.append(fixed: UInt64(kairos_crc32(block.bytes, block.count)), bytes: 4)
-        out.append(block.bytes)
-        block.clear()
+        out.append(fixed: UInt64(kairos_crc32(block, block.count)), bytes: 4)
+        out += block
+        block.removeAll(keepingCapacity: true)
         lostTold = lost
         count = 0
         last = (0, 0)
         known.removeAll(keepingCapacity: true)
-        return out.bytes
+        return out
     }
 
     /// A string: its number in the block when it was there before, else 0, its length and its bytes.
@@ -115,11 +115,11 @@ public struct RecordingWriter: Sendable {
         known[string] = UInt64(known.count + 1)
         block.append(varint: 0)
         block.append(varint: UInt64(string.count))
-        block.append(string)
+        block += string
     }
 }
 
-extension ByteBuffer {
+extension [UInt8] {
     /// Little-endian.
     mutating func append(fixed value: UInt64, bytes: Int) {
         for place in 0..<bytes { append(UInt8(truncatingIfNeeded: value >> UInt64(8 * place))) }

@@ -50,7 +50,8 @@ public struct TraceTable: Sendable {
     ]
 
     public func appendHeader(to out: inout ByteBuffer) {
-        Self.left(Array("TIME".utf8), timeWidth, &out)
+        out.append("TIME" as StaticString)
+        out.append(repeating: Self.space, count: timeWidth - 4)
         out.append("     PID COMM            OP      BYTES FS               PATH\n" as StaticString)
     }
 
@@ -58,9 +59,7 @@ public struct TraceTable: Sendable {
         appendTime(event, to: &out)
         Self.right(UInt64(event.pid), 8, &out)
         out.append(UInt8(ascii: " "))
-        withUnsafeBytes(of: event.command) { comm in
-            Self.text(comm.prefix { $0 != 0 }, 15, &out)
-        }
+        event.command.withBytes { Self.text($0, 15, &out) }
         colour(event.errno != nil ? .red : Self.colour(of: event.operation), &out)
         let place = event.operation.rawValue.trailingZeroBitCount
         let letters = place < Self.letters.count ? Self.letters[place].letters : "?"
@@ -75,10 +74,10 @@ public struct TraceTable: Sendable {
             width += 1
         }
         colour(.none, &out)
-        for _ in width..<3 { out.append(UInt8(ascii: " ")) }
+        out.append(repeating: Self.space, count: 3 - width)
         if let bytes = event.bytes { Self.right(bytes, 10, &out) } else { out.append("          -" as StaticString) }
         out.append(UInt8(ascii: " "))
-        Self.text(event.place.name, 16, &out)
+        event.place.name.withUnsafeBufferPointer { Self.text($0, 16, &out) }
         appendPaths(event, room: style.columns.map { max($0 - (timeWidth + 57), 16) }, to: &out)
         if let errno = event.errno {
             out.append(UInt8(ascii: " "))
@@ -121,7 +120,7 @@ public struct TraceTable: Sendable {
 
     private func appendPath(_ path: [UInt8], _ event: TraceEvent, _ room: Int?, _ out: inout ByteBuffer) {
         if event.flags.contains(.truncated) { out.append("…/" as StaticString) }
-        let isPlain = path.allSatisfy { $0 >= 0x20 && $0 < 0x7F }
+        let isPlain = path.withUnsafeBufferPointer(Self.isPlain)
         if isPlain, room.map({ path.count <= $0 }) ?? true { return out.append(path) }
         let text = isPlain ? String(decoding: path, as: UTF8.self) : SafeText.line(path, limit: .max)
         guard let room, text.unicodeScalars.count > room else { return out.append(text) }
@@ -135,21 +134,26 @@ public struct TraceTable: Sendable {
         out.append(String(short))
     }
 
+    private static let space = UInt8(ascii: " ")
+
     /// Padded to a width, and longer where it does not fit.
-    private static func text(_ bytes: some Collection<UInt8>, _ width: Int, _ out: inout ByteBuffer) {
-        if bytes.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) {
-            left(bytes, width, &out)
+    private static func text(_ bytes: UnsafeBufferPointer<UInt8>, _ width: Int, _ out: inout ByteBuffer) {
+        let start = out.count
+        if isPlain(bytes) {
+            out.append(bytes)
         } else {
             let text = SafeText.line(bytes, limit: 255)
             out.append(text)
-            for _ in 0..<max(0, width - text.unicodeScalars.count) { out.append(UInt8(ascii: " ")) }
+            // Padding goes by what is seen, not by bytes.
+            out.append(repeating: space, count: width - text.unicodeScalars.count)
+            return out.append(space)
         }
-        out.append(UInt8(ascii: " "))
+        out.append(repeating: space, count: max(0, width - (out.count - start)) + 1)
     }
 
-    private static func left(_ bytes: some Collection<UInt8>, _ width: Int, _ out: inout ByteBuffer) {
-        for byte in bytes { out.append(byte) }
-        for _ in 0..<max(0, width - bytes.count) { out.append(UInt8(ascii: " ")) }
+    private static func isPlain(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        for byte in bytes where byte < 0x20 || byte >= 0x7F { return false }
+        return true
     }
 
     private static func right(_ value: UInt64, _ width: Int, _ out: inout ByteBuffer) {
@@ -159,7 +163,7 @@ public struct TraceTable: Sendable {
             digits += 1
             rest /= 10
         }
-        for _ in 0..<max(0, width - digits) { out.append(UInt8(ascii: " ")) }
+        out.append(repeating: space, count: width - digits)
         out.append(value)
     }
 
@@ -204,7 +208,7 @@ struct LocalClock: Sendable {
             var seconds = time_t(whole)
             var parts = tm()
             localtime_r(&seconds, &parts)
-            var line = ByteBuffer()
+            var line = ByteBuffer(capacity: 16)
             for (index, part) in [parts.tm_hour, parts.tm_min, parts.tm_sec].enumerated() {
                 if index > 0 { line.append(UInt8(ascii: ":")) }
                 line.append(UInt64(part), digits: 2)

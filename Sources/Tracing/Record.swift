@@ -162,7 +162,14 @@ public struct CommandName: Hashable, Sendable, BitwiseCopyable {
         withUnsafeMutableBytes(of: &self) { for index in count..<16 { $0[index] = 0 } }
     }
 
-    public var bytes: [UInt8] { withUnsafeBytes(of: self) { Array($0.prefix { $0 != 0 }) } }
+    public var bytes: [UInt8] { withBytes { Array($0) } }
+
+    public func withBytes<Result>(_ body: (UnsafeBufferPointer<UInt8>) -> Result) -> Result {
+        withUnsafeBytes(of: self) { all in
+            let count = all.firstIndex(of: 0) ?? 15
+            return body(UnsafeBufferPointer(rebasing: all.bindMemory(to: UInt8.self)[..<count]))
+        }
+    }
 }
 
 /// `enum kairos_probe`: which program saw a change.
@@ -171,28 +178,47 @@ public struct Probe: RawRepresentable, Hashable, Sendable {
     public init(rawValue: UInt32) { self.rawValue = rawValue }
     init(_ probe: kairos_probe) { rawValue = probe.rawValue }
 
-    /// The tracepoint or function of the kernel that it is on. Empty for one that this Kairos does not know.
-    public var name: String { Self.names[rawValue] ?? "" }
-
-    private static let names: [UInt32: String] = Dictionary(
-        uniqueKeysWithValues: [
-            (KAIROS_PROBE_SYSCALLS, "sys_exit"), (KAIROS_PROBE_CLOSE, "sys_enter"),
-            (KAIROS_PROBE_FOLIO, "writeback_dirty_folio"), (KAIROS_PROBE_IO_URING_COMPLETE, "io_uring_complete"),
-            (KAIROS_PROBE_WRITE, "vfs_write"), (KAIROS_PROBE_WRITEV, "vfs_writev"),
-            (KAIROS_PROBE_ITER_WRITE, "vfs_iter_write"), (KAIROS_PROBE_IOCB_WRITE, "vfs_iocb_iter_write"),
-            (KAIROS_PROBE_KERNEL_WRITE, "__kernel_write_iter"), (KAIROS_PROBE_KERNEL_THREAD, "generic_write_checks"),
-            (KAIROS_PROBE_SPLICE, "iter_file_splice_write"), (KAIROS_PROBE_IO_URING, "io_write"),
-            (KAIROS_PROBE_AIO, "aio_complete_rw"), (KAIROS_PROBE_COPY, "vfs_copy_file_range"),
-            (KAIROS_PROBE_CLONE, "vfs_clone_file_range"), (KAIROS_PROBE_FALLOCATE, "vfs_fallocate"),
-            (KAIROS_PROBE_SETATTR, "notify_change"), (KAIROS_PROBE_OPEN, "do_filp_open"),
-            (KAIROS_PROBE_CREATE, "vfs_create"), (KAIROS_PROBE_MKDIR, "vfs_mkdir"), (KAIROS_PROBE_MKNOD, "vfs_mknod"),
-            (KAIROS_PROBE_SYMLINK, "vfs_symlink"), (KAIROS_PROBE_LINK, "vfs_link"), (KAIROS_PROBE_UNLINK, "vfs_unlink"),
-            (KAIROS_PROBE_RMDIR, "vfs_rmdir"), (KAIROS_PROBE_RENAME, "vfs_rename"),
+    /// The tracepoint or function of the kernel that each is on, in the order of bpf/kairos.h.
+    public static let names: [StaticString] = {
+        var names = [StaticString](repeating: "", count: Int(KAIROS_PROBES.rawValue))
+        let known: [(kairos_probe, StaticString)] = [
+            (KAIROS_PROBE_SYSCALLS, "sys_exit"),
+            (KAIROS_PROBE_CLOSE, "sys_enter"),
+            (KAIROS_PROBE_FOLIO, "writeback_dirty_folio"),
+            (KAIROS_PROBE_IO_URING_COMPLETE, "io_uring_complete"),
+            (KAIROS_PROBE_WRITE, "vfs_write"),
+            (KAIROS_PROBE_WRITEV, "vfs_writev"),
+            (KAIROS_PROBE_ITER_WRITE, "vfs_iter_write"),
+            (KAIROS_PROBE_IOCB_WRITE, "vfs_iocb_iter_write"),
+            (KAIROS_PROBE_KERNEL_WRITE, "__kernel_write_iter"),
+            (KAIROS_PROBE_KERNEL_THREAD, "generic_write_checks"),
+            (KAIROS_PROBE_SPLICE, "iter_file_splice_write"),
+            (KAIROS_PROBE_IO_URING, "io_write"),
+            (KAIROS_PROBE_AIO, "aio_complete_rw"),
+            (KAIROS_PROBE_COPY, "vfs_copy_file_range"),
+            (KAIROS_PROBE_CLONE, "vfs_clone_file_range"),
+            (KAIROS_PROBE_FALLOCATE, "vfs_fallocate"),
+            (KAIROS_PROBE_SETATTR, "notify_change"),
+            (KAIROS_PROBE_OPEN, "do_filp_open"),
+            (KAIROS_PROBE_CREATE, "vfs_create"),
+            (KAIROS_PROBE_MKDIR, "vfs_mkdir"),
+            (KAIROS_PROBE_MKNOD, "vfs_mknod"),
+            (KAIROS_PROBE_SYMLINK, "vfs_symlink"),
+            (KAIROS_PROBE_LINK, "vfs_link"),
+            (KAIROS_PROBE_UNLINK, "vfs_unlink"),
+            (KAIROS_PROBE_RMDIR, "vfs_rmdir"),
+            (KAIROS_PROBE_RENAME, "vfs_rename"),
             (KAIROS_PROBE_XATTR, "vfs_setxattr"),
-            (KAIROS_PROBE_ACL, "vfs_set_acl"), (KAIROS_PROBE_FILEATTR, "vfs_fileattr_set"),
-            (KAIROS_PROBE_IOCTL, "sys_ioctl"), (KAIROS_PROBE_FPUT, "__fput"), (KAIROS_PROBE_FSYNC, "vfs_fsync_range"),
+            (KAIROS_PROBE_ACL, "vfs_set_acl"),
+            (KAIROS_PROBE_FILEATTR, "vfs_fileattr_set"),
+            (KAIROS_PROBE_IOCTL, "sys_ioctl"),
+            (KAIROS_PROBE_FPUT, "__fput"),
+            (KAIROS_PROBE_FSYNC, "vfs_fsync_range"),
             (KAIROS_PROBE_MMAP, "vm_mmap_pgoff"),
-        ].map { ($0.0.rawValue, $0.1) })
+        ]
+        for (probe, name) in known { names[Int(probe.rawValue)] = name }
+        return names
+    }()
 }
 
 extension Record {
