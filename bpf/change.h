@@ -83,6 +83,14 @@ struct before {
 	char name[KAIROS_NAME_MAX];
 };
 
+/* By thread, from the beginning of its call to the end. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64); /* the thread, as bpf_get_current_pid_tgid() says */
+	__type(value, struct before);
+} befores SEC(".maps");
+
 /* What changed, by whom it was seen, and where its name is. */
 struct change {
 	struct seen_key key; /* inode, device, generation; the name is change__tell()'s */
@@ -97,7 +105,7 @@ struct change {
 	u32 syscall;
 	u32 flags;  /* enum kairos_record_flag */
 	s32 fd;               /* of a descriptor whose close is to be told, else -1 */
-	const struct before *before; /* of a rename: where it was; else NULL */
+	bool moved;           /* a rename: `befores` has where it was */
 	bool early;           /* the change is not done yet, and may be in the epoch after the one marked */
 	bool hidden;          /* the file has no name: deleted and still open, or not linked yet */
 };
@@ -121,6 +129,7 @@ static __always_inline void written__note(const struct change *c, u64 epoch)
 /* What a record tells of the file. Returns the length of the paths behind it. */
 static __always_inline u32 change__describe(const struct change *c, struct scratch *sc)
 {
+	struct before *b = NULL;
 	u32 at = 0, start;
 
 	sc->record.device = c->key.device;
@@ -132,14 +141,19 @@ static __always_inline u32 change__describe(const struct change *c, struct scrat
 	sc->record.syscall = c->syscall;
 	sc->record.flags |= c->flags;
 	sc->walk_device = c->key.device;
-	if (c->before) {
+	if (c->moved) {
+		u64 id = bpf_get_current_pid_tgid();
+
+		b = bpf_map_lookup_elem(&befores, &id);
+	}
+	if (b) {
 		/* Where it was, in the form of a walked path. */
-		u32 length = c->before->length;
+		u32 length = b->length;
 
 		if (length > KAIROS_NAME_MAX)
 			length = KAIROS_NAME_MAX;
-		bpf_probe_read_kernel(sc->data, length, c->before->name);
-		sc->walk = c->before->parent;
+		bpf_probe_read_kernel(sc->data, length, b->name);
+		sc->walk = b->parent;
 		at = scratch__walk(sc->index, length);
 		sc->record.path_len = at;
 	}
@@ -147,7 +161,7 @@ static __always_inline u32 change__describe(const struct change *c, struct scrat
 		start = at;
 		sc->walk = c->dentry;
 		at = scratch__walk(sc->index, start);
-		if (c->before)
+		if (b)
 			sc->record.path2_len = at - start;
 		else
 			sc->record.path_len = at;

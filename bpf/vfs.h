@@ -430,14 +430,6 @@ int vfs__link(u64 *ctx)
 	return vfs__ended(ctx, at_vfs_link, &deed);
 }
 
-/* By thread, from the beginning of its call to the end. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, u64); /* the thread, as bpf_get_current_pid_tgid() says */
-	__type(value, struct before);
-} befores SEC(".maps");
-
 /* Too large for the stack; the same care as with scratch is not needed: it is copied at once, with no call between. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -501,8 +493,7 @@ static __always_inline int before__tell(u64 pointer, u32 op, u32 probe)
 	if (b) {
 		c.key.inode = b->inode;
 		c.key.generation = b->generation;
-		if (b->length)
-			c.before = b;
+		c.moved = b->length > 0;
 	} else {
 		/* The table was too small for so many at once: its directory is known at least. */
 		c.key.inode = BPF_CORE_READ(dir, i_ino);
