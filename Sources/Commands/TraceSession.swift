@@ -112,7 +112,8 @@ final class TraceSession {
         } catch { return error.description }
     }
 
-    private func batchEnds(_ tracer: Tracer) {
+    /// False when nobody is there any more to show it to.
+    private func batchEnds(_ tracer: Tracer) -> Bool {
         clock = SystemClock.offset()
         flush()
         if options.isSummary, !output.isClosed, let text = screen.refresh(busiest, seconds: seconds) {
@@ -122,6 +123,7 @@ final class TraceSession {
             let counters = tracer.counters
             recorder?.tick(lost: counters.lost + counters.candidatesLost + counters.missedRuns)
         }
+        return !output.isClosed && recorder?.problem == nil
     }
 
     private func replay() throws -> String? {

@@ -79,7 +79,7 @@ public final class Tracer {
     /// Readable when a signal has come that ends the trace: for who waits for something else meanwhile.
     public var signals: FileDescriptor? { loop.signals }
 
-    /// Hands over records, oldest first, until a signal comes, `body` returns false, or it is time.
+    /// Hands over records, oldest first, until a signal comes, `body` or `batchEnd` returns false, or it is time.
     ///
     /// - Parameters:
     ///   - deadline: CLOCK_MONOTONIC, nanoseconds.
@@ -88,7 +88,7 @@ public final class Tracer {
     ///   - batchEnd: called when no more records wait: the moment to flush what was printed.
     public func run(
         until deadline: UInt64? = nil, tick: UInt64? = nil, mountsChanged: (MountTable) -> Void,
-        batchEnd: () -> Void, _ body: (Record) -> Bool
+        batchEnd: () -> Bool, _ body: (Record) -> Bool
     ) throws(StartError) {
         // Quiet ticks since records flowed: with the first the next record is to wake this thread again; one that saw the
         // old state, and was sent after that tick, is found by the second.
@@ -121,7 +121,7 @@ public final class Tracer {
                 if let trees = trees(table) { probes.setTrees(trees) }
                 mountsChanged(table)
             }
-            batchEnd()
+            if !batchEnd() { isStopping = true }
         }
     }
 

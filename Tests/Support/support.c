@@ -42,6 +42,7 @@ static const struct {
 #ifdef SYS_renameat
     {"renameat", SYS_renameat},
 #endif
+    {"gettid", SYS_gettid},
     {"openat", SYS_openat},
     {"ioctl", SYS_ioctl},
     {"openat2", SYS_openat2},
