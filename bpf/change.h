@@ -100,6 +100,7 @@ struct change {
 	u64 mnt;    /* the mount that it was reached by; 0: unknown */
 	u64 dentry; /* of the file; 0: unknown */
 	s64 result;
+	u64 begun;  /* when its call began; 0: unknown */
 	s64 offset; /* trace: as in a record */
 	u64 bytes;
 	u32 syscall;
@@ -201,8 +202,9 @@ static __noinline int change__tell(struct change *c)
 	struct kairos_slot *s;
 	bool dirtied = false, wake;
 	struct scratch *sc;
-	u64 now, epoch;
+	struct moment m;
 	u32 slot, flags;
+	u64 epoch;
 
 	if (!c || !ctl)
 		return 0;
@@ -211,7 +213,8 @@ static __noinline int change__tell(struct change *c)
 	slot = c->slot;
 	if (bpf_get_current_pid_tgid() >> 32 == ctl->self)
 		return 0;
-	now = bpf_ktime_get_ns();
+	m.now = bpf_ktime_get_ns();
+	m.begun = c->begun ?: m.now;
 	s = bpf_map_lookup_elem(&slots, &slot);
 	if (!s)
 		return 0;
@@ -227,13 +230,13 @@ static __noinline int change__tell(struct change *c)
 		c->key.name = BPF_CORE_READ(dentry, d_name.hash_len);
 	}
 	if (c->op & KAIROS_OPS_CHANGE) {
-		epoch = slot__note(s, now, c->op, &dirtied);
+		epoch = slot__note(s, &m, c->op, &dirtied);
 		if (c->early)
-			WRITE_ONCE(s->early_ns, now);
+			WRITE_ONCE(s->early_ns, m.now);
 	} else {
 		epoch = READ_ONCE(s->epoch);
 		if (c->op & KAIROS_OPS_COMMIT && slot__is_dirty(s))
-			WRITE_ONCE(s->last_commit_ns, now);
+			WRITE_ONCE(s->last_commit_ns, m.now);
 	}
 	if (c->fd >= 0 && c->op == KAIROS_OP_WRITE && flags & KAIROS_SLOT_WAKE_COMMIT)
 		written__note(c, epoch);
@@ -242,7 +245,7 @@ static __noinline int change__tell(struct change *c)
 		return 0;
 	wake = dirtied || flags & KAIROS_SLOT_WAKE_RECORD ||
 	       (flags & KAIROS_SLOT_WAKE_COMMIT && c->op & KAIROS_OPS_COMMIT);
-	sc = scratch__begin(c->probe, KAIROS_RECORD_CHANGE, c->op, now);
+	sc = scratch__begin(c->probe, KAIROS_RECORD_CHANGE, c->op, m.now);
 	if (!sc) {
 		__sync_fetch_and_add(&s->lost, 1);
 		return 0;

@@ -100,7 +100,8 @@ struct kairos_slot {
 	__u64 dirtied_ns;     /* of the change that made `dirty_txg` pass `captured_txg` */
 	__u64 hidden;         /* changes of files without a name, which no snapshot shows */
 	__u64 foreign_txg;    /* of the newest snapshot by somebody else, who may destroy it again */
-	__u64 reserved[2];
+	__u64 begun_ns;       /* of all changes the newest beginning of a call: it was done after that */
+	__u64 reserved[1];
 };
 
 enum kairos_slot_flag {
@@ -197,6 +198,7 @@ struct kairos_record {
 	__u32 kind;       /* enum kairos_record_kind */
 	__u32 op;         /* enum kairos_op */
 	__u64 time_ns;    /* CLOCK_MONOTONIC */
+	__u64 begun_ns;   /* when its call began, `time_ns` where that is not known */
 	__u64 epoch;      /* of the slot, 0 without one */
 	__u64 inode;      /* of the file, or of the starting directory when `name` is there */
 	__u64 inode2;
@@ -257,7 +259,7 @@ struct kairos_tree {
 _Static_assert(sizeof(struct kairos_slot) == 128, "a slot is two cache lines");
 _Static_assert(sizeof(struct kairos_devices) == 32768, "shared with user space");
 _Static_assert(sizeof(struct kairos_control) == 120, "shared with user space");
-_Static_assert(sizeof(struct kairos_record) == 144, "shared with user space");
+_Static_assert(sizeof(struct kairos_record) == 152, "shared with user space");
 _Static_assert(KAIROS_PROBES <= 64, "a bit each in `fired`");
 
 #endif

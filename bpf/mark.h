@@ -157,11 +157,21 @@ static __always_inline void raise(u64 *place, u64 value)
 	}
 }
 
+/* When a change was seen, and when its call began: it was done in between. */
+struct moment {
+	u64 now;
+	u64 begun;
+};
+
 /* A change of a dataset that something else tells the truth about: only its times and the count. Returns the epoch. */
-static __always_inline u64 slot__touch(struct kairos_slot *s, u64 now, bool commit)
+static __always_inline u64 slot__touch(struct kairos_slot *s, const struct moment *m, bool commit)
 {
+	u64 now = m->now;
+
 	if (READ_ONCE(s->last_ns) < now)
 		WRITE_ONCE(s->last_ns, now);
+	if (READ_ONCE(s->begun_ns) < m->begun)
+		WRITE_ONCE(s->begun_ns, m->begun);
 	if (commit)
 		WRITE_ONCE(s->last_commit_ns, now);
 	__sync_fetch_and_add(&s->changes, 1);
@@ -174,7 +184,7 @@ static __always_inline u64 slot__touch(struct kairos_slot *s, u64 now, bool comm
  * The epoch is read here, after the change: if user space moves it on later, its snapshot begins later too and holds the
  * change. `marked` only grows, so a mark that is overtaken cannot hide one of a newer epoch.
  */
-static __always_inline u64 slot__mark(struct kairos_slot *s, u64 now, bool commit, bool *dirtied)
+static __always_inline u64 slot__mark(struct kairos_slot *s, const struct moment *m, bool commit, bool *dirtied)
 {
 	u64 epoch = READ_ONCE(s->epoch);
 	u64 marked = READ_ONCE(s->marked);
@@ -185,18 +195,18 @@ static __always_inline u64 slot__mark(struct kairos_slot *s, u64 now, bool commi
 		u64 old = __sync_val_compare_and_swap(&s->marked, marked, epoch);
 
 		if (old == marked) {
-			WRITE_ONCE(s->first_ns, now);
+			WRITE_ONCE(s->first_ns, m->now);
 			*dirtied = true;
 			break;
 		}
 		marked = old;
 	}
-	slot__touch(s, now, commit);
+	slot__touch(s, m, commit);
 	return epoch;
 }
 
 /* As the slot's truth wants it. A store to a mapping is not in any transaction group yet: it always marks. */
-static __always_inline u64 slot__note(struct kairos_slot *s, u64 now, u32 op, bool *dirtied)
+static __always_inline u64 slot__note(struct kairos_slot *s, const struct moment *m, u32 op, bool *dirtied)
 {
 	bool commit = op & KAIROS_OPS_COMMIT;
 
@@ -206,8 +216,8 @@ static __always_inline u64 slot__note(struct kairos_slot *s, u64 now, u32 op, bo
 	 */
 	if (READ_ONCE(s->flags) & KAIROS_SLOT_TXG && op != KAIROS_OP_STORE &&
 	    READ_ONCE(s->noise_txg) <= READ_ONCE(s->captured_txg))
-		return slot__touch(s, now, commit);
-	return slot__mark(s, now, commit, dirtied);
+		return slot__touch(s, m, commit);
+	return slot__mark(s, m, commit, dirtied);
 }
 
 /* Whether the slot is dirty, as far as the programs can tell. */
@@ -426,6 +436,7 @@ static __always_inline struct scratch *scratch__begin(u32 probe, u32 kind, u32 o
 	sc->record.op = op;
 	sc->record.probe = probe;
 	sc->record.time_ns = now;
+	sc->record.begun_ns = now;
 	sc->record.slot = KAIROS_NO_SLOT;
 	sc->record.syscall = KAIROS_NO_SYSCALL;
 	sc->record.pid = process__number(task, ctl->pid_level);

@@ -30,6 +30,7 @@
 struct call_args {
 	unsigned long a[6];
 	long result;
+	u64 begun;
 	s64 offset; /* trace: as in a record */
 	u64 bytes;
 	u32 number; /* with KAIROS_COMPAT */
@@ -75,6 +76,8 @@ static __always_inline u32 send_call(struct scratch *sc, u32 at, const struct ca
 {
 	sc->record.syscall = args->number;
 	sc->record.result = args->result;
+	if (args->begun)
+		sc->record.begun_ns = args->begun;
 	if (tracing) {
 		sc->record.offset = args->offset;
 		sc->record.bytes = args->bytes;
@@ -93,6 +96,7 @@ static __noinline int change__file(struct file *file, int fd, u32 op, const stru
 	    .op = op,
 	    .probe = args->probe,
 	    .result = args->result,
+	    .begun = args->begun,
 	    .offset = args->offset,
 	    .bytes = args->bytes,
 	    .syscall = args->number,
@@ -364,6 +368,7 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 	struct kairos_slot *s = NULL;
 	bool known = false, wake;
 	struct scratch *sc;
+	struct moment m;
 	u64 now;
 
 	if (!ctl || !first || !args)
@@ -419,7 +424,9 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 			scratch__drop(sc);
 			return 0;
 		}
-		sc->record.epoch = slot__mark(s, now, op & KAIROS_OPS_COMMIT, &dirtied);
+		m.now = now;
+		m.begun = args->begun ?: now;
+		sc->record.epoch = slot__mark(s, &m, op & KAIROS_OPS_COMMIT, &dirtied);
 		sc->record.slot = slot;
 		if (dirtied)
 			sc->record.flags |= KAIROS_F_DIRTIED;
@@ -661,6 +668,40 @@ static __noinline int calibrate(struct kairos_control *ctl, u32 call, long resul
 	return 0;
 }
 
+/*
+ * When each thread's call began. What is told at a call's end was done some time before: on FUSE by another process, whose
+ * answer the caller may sleep on for long, on a busy machine. A snapshot that was taken in between holds the change.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, u64);
+} begun SEC(".maps");
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(syscalls__begin, struct pt_regs *regs, long number)
+{
+	u32 index = number;
+	u64 *start;
+
+	/* What is compared is to be what is used: the compiler likes to compare a copy. */
+	barrier_var(index);
+	if (index >= CALLS)
+		return 0;
+#if defined(__TARGET_ARCH_x86)
+	if (!calls[index] && !compat_calls[index])
+		return 0;
+#else
+	if (!calls[index])
+		return 0;
+#endif
+	start = bpf_task_storage_get(&begun, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (start)
+		*start = bpf_ktime_get_ns();
+	return 0;
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 {
@@ -704,6 +745,11 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 		call__measure(call, compat, &args);
 	} else if (result < 0) {
 		return 0;
+	} else {
+		u64 *start = bpf_task_storage_get(&begun, bpf_get_current_task_btf(), NULL, 0);
+
+		/* Not known: begun before the programs were there. 1 is long ago. */
+		args.begun = start && *start ? *start : 1;
 	}
 
 	switch (call) {

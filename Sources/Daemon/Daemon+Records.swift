@@ -126,7 +126,10 @@ extension Daemon {
             let now = Instant(nanoseconds: SystemClock.monotonic())
             let record = item.record
             let commit = dataset.settings.followsCommits && !record.operation.isDisjoint(with: .commits)
-            _ = dataset.policy.handle(.resolved(at: Instant(nanoseconds: record.time), commit: commit), now: now)
+            _ = dataset.policy.handle(
+                .resolved(
+                    at: Instant(nanoseconds: record.time), commit: commit, begun: Instant(nanoseconds: record.begun)),
+                now: now)
             // By its time it belongs to this epoch or to the attempt that ended the one before.
             let epoch = record.time < dataset.epochStarted ? dataset.epoch - 1 : dataset.epoch
             note(record, of: dataset, paths: paths, epoch: epoch)

@@ -311,7 +311,9 @@ public final class Daemon {
         let first = max(slot.first, dataset.epochStarted)
         let last = max(slot.last, first)
         _ = dataset.policy.handle(
-            .marked(first: Instant(nanoseconds: first), last: Instant(nanoseconds: last), commit: isCommit(last)),
+            .marked(
+                first: Instant(nanoseconds: first), last: Instant(nanoseconds: last), commit: isCommit(last),
+                begun: slot.begun == 0 ? nil : Instant(nanoseconds: slot.begun)),
             now: time)
     }
 

@@ -39,15 +39,15 @@ public struct DatasetPolicy: Sendable, Equatable {
     @discardableResult
     public mutating func handle(_ event: PolicyEvent, now: Instant) -> Decision {
         switch event {
-        case .marked(let first, let last, let commit):
+        case .marked(let first, let last, let commit, let begun):
             // A time ahead of our clock must not put the max-delay off.
-            add(Exposure(first: min(first, now), last: max(first, last), commit: commit))
+            add(Exposure(first: min(first, now), last: max(first, last), begun: begun, commit: commit))
         case .dirty(let first, let last, let commit):
             add(Exposure(first: min(first, now), last: max(first, last), commit: commit, isCertain: true))
         case .captured:
             if let pending, pending.isCertain, !pending.isConfirmed { self.pending = nil }
-        case .resolved(let at, let commit):
-            addResolved(Exposure(first: min(at, now), last: at, commit: commit))
+        case .resolved(let at, let commit, let begun):
+            addResolved(Exposure(first: min(at, now), last: at, begun: begun, commit: commit))
         case .suspected(let at):
             addSuspicion(Exposure(first: min(at, now), last: at, commit: false))
         case .tick:
@@ -151,7 +151,7 @@ extension DatasetPolicy {
     /// The pending changes, if it is certain that one of them is in no snapshot.
     private var certain: Exposure? {
         guard let pending else { return nil }
-        if let doubtThrough, !pending.isConfirmed, !pending.isCertain, pending.last <= doubtThrough {
+        if let doubtThrough, !pending.isConfirmed, !pending.isCertain, pending.surelyAfter <= doubtThrough {
             return nil
         }
         return pending

@@ -2,12 +2,17 @@
 struct Exposure: Sendable, Equatable {
     var first: Instant
     var last: Instant
+    /// The newest beginning of a call that made one; nil: not known of any.
+    var begun: Instant?
     /// Whether the newest one was a commit point.
     var commit: Bool
     /// ZFS itself said that there is a change: due at once, and past doubt whatever the times say.
     var isConfirmed = false
     /// Past doubt whatever the times say, and due in its time.
     var isCertain = false
+
+    /// One of them was done after this.
+    var surelyAfter: Instant { begun.map { min($0, last) } ?? last }
 
     /// Both together. Idempotent and independent of the order, so the same slot may be read many times.
     static func union(_ lhs: Exposure?, _ rhs: Exposure?) -> Exposure? {
@@ -16,6 +21,7 @@ struct Exposure: Sendable, Equatable {
         return Exposure(
             first: min(lhs.first, rhs.first),
             last: newest,
+            begun: lhs.begun == nil && rhs.begun == nil ? nil : max(lhs.surelyAfter, rhs.surelyAfter),
             commit: (lhs.last == newest && lhs.commit) || (rhs.last == newest && rhs.commit),
             isConfirmed: lhs.isConfirmed || rhs.isConfirmed,
             isCertain: lhs.isCertain || rhs.isCertain

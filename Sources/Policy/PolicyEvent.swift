@@ -2,15 +2,18 @@
 public enum PolicyEvent: Sendable, Hashable {
     /// The slot says that in the *current* epoch changes were seen from `first` to `last`, and whether the newest one
     /// was a commit point. Safe to repeat: the slot's values are absolute.
-    case marked(first: Instant, last: Instant, commit: Bool)
+    /// `begun`: the newest beginning of a call that made one of them, where that is known: the change was done after it, and
+    /// not only after `last`.
+    case marked(first: Instant, last: Instant, commit: Bool, begun: Instant? = nil)
     /// ZFS's transaction groups say that there is a change in no snapshot, seen from `first` to `last`: past doubt. To be
     /// told while no attempt is in flight, which might capture it.
     case dirty(first: Instant, last: Instant, commit: Bool)
     /// They say that no change is left: somebody else's snapshot has it. Takes back what `dirty` told, and nothing else;
     /// to be told at the same times.
     case captured
-    /// A change whose dataset was found in user space from a path: it has a time but no epoch. May come late.
-    case resolved(at: Instant, commit: Bool)
+    /// A change whose dataset was found in user space from a path: it has a time but no epoch. May come late. `begun`: as of
+    /// marks.
+    case resolved(at: Instant, commit: Bool, begun: Instant? = nil)
     /// Something may have changed at or before `at` that nobody saw: a record was lost, a path was not found, or the
     /// daemon has just begun to watch. Leads to a check, not to a snapshot.
     case suspected(at: Instant)

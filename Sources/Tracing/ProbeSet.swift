@@ -92,7 +92,7 @@ extension ProbeSet {
     /// Those that a daemon needs.
     var programs: [ProbeProgram] {
         switch self {
-        case .syscalls: Self.systemCalls + Self.always
+        case .syscalls: Self.systemCalls + [Self.beginnings] + Self.always
         case .vfs: Self.functions + Self.always
         case .zfs: Self.functions + Self.always + Self.module
         }
@@ -115,6 +115,9 @@ extension ProbeSet {
     /// Every program of the object.
     static let everyProgram: Set<String> = Set(
         (allCases.flatMap(\.programs) + [closes] + tracedFunctions + processes).map(\.name))
+
+    /// Without it a change that was done before a snapshot, by a call that ended after it, may make an empty one.
+    private static let beginnings = ProbeProgram(name: "syscalls__begin", hook: .tracepoint("sys_enter"), blindSpot: "")
 
     private static let closes = ProbeProgram(
         name: "syscalls__enter", hook: .tracepoint("sys_enter"),

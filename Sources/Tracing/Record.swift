@@ -95,6 +95,8 @@ public struct Record: Hashable, Sendable {
     public var operation: Operations
     /// CLOCK_MONOTONIC, nanoseconds.
     public var time: UInt64
+    /// When its call began: it was done between then and `time`. Equal to `time` where that is not known.
+    public var begun: UInt64
     /// The epoch that the slot was marked in; 0 without a slot.
     public var epoch: UInt64
     public var slot: Int?
@@ -158,7 +160,7 @@ public struct CommandName: Hashable, Sendable, BitwiseCopyable {
             ($0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
         }
         // What lies behind the NUL is of no meaning.
-        let count = withUnsafeBytes(of: self) { $0.firstIndex(of: 0) ?? 15 }
+        let count = withUnsafeBytes(of: self) { $0.firstIndex(of: 0) ?? 16 }
         withUnsafeMutableBytes(of: &self) { for index in count..<16 { $0[index] = 0 } }
     }
 
@@ -166,7 +168,7 @@ public struct CommandName: Hashable, Sendable, BitwiseCopyable {
 
     public func withBytes<Result>(_ body: (UnsafeBufferPointer<UInt8>) -> Result) -> Result {
         withUnsafeBytes(of: self) { all in
-            let count = all.firstIndex(of: 0) ?? 15
+            let count = all.firstIndex(of: 0) ?? 16
             return body(UnsafeBufferPointer(rebasing: all.bindMemory(to: UInt8.self)[..<count]))
         }
     }
@@ -232,6 +234,7 @@ extension Record {
         self.kind = kind
         operation = Operations(rawValue: raw.op)
         time = raw.time_ns
+        begun = raw.begun_ns
         epoch = raw.epoch
         slot = raw.slot == KAIROS_NO_SLOT ? nil : Int(raw.slot)
         process = Process(
@@ -299,20 +302,21 @@ extension Record {
     static func path(leafFirst components: UnsafeRawBufferPointer) -> [UInt8] {
         guard !components.isEmpty else { return [UInt8(ascii: "/")] }
         // Each component gives up a NUL and takes a slash, so the length stays; they are copied from the end on.
-        return [UInt8](unsafeUninitializedCapacity: components.count) { buffer, count in
-            var end = components.count
+        let total = components.count + (components[components.count - 1] == 0 ? 0 : 1)
+        return [UInt8](unsafeUninitializedCapacity: total) { buffer, count in
+            var end = total
             var start = 0
             while start < components.count {
                 var next = start
                 while next < components.count, components[next] != 0 { next += 1 }
-                let length = next - start
-                guard end > length else { break }
-                end -= length + 1
-                buffer[end] = UInt8(ascii: "/")
-                for index in 0..<length { buffer.initializeElement(at: end + 1 + index, to: components[start + index]) }
+                end -= next - start + 1
+                buffer.initializeElement(at: end, to: UInt8(ascii: "/"))
+                for index in 0..<next - start {
+                    buffer.initializeElement(at: end + 1 + index, to: components[start + index])
+                }
                 start = next + 1
             }
-            count = components.count
+            count = total
         }
     }
 }

@@ -10,6 +10,8 @@ public struct SlotReading: Hashable, Sendable {
     public var first: UInt64
     public var last: UInt64
     public var lastCommit: UInt64
+    /// The newest beginning of a call that changed something: its change was done after that, and seen at `last` or before.
+    public var begun: UInt64
     /// Changes seen since the slot was taken into use, coalesced or not.
     public var changes: UInt64
     /// Records lost since then.
@@ -64,7 +66,8 @@ public final class SlotTable: Sendable {
         return SlotReading(
             epoch: epoch, isDirty: marked == epoch, first: slots.load64(at: base + Field.first),
             last: slots.load64(at: base + Field.last), lastCommit: slots.load64(at: base + Field.lastCommit),
-            changes: slots.load64(at: base + Field.changes), lost: slots.load32(at: base + Field.lost),
+            begun: slots.load64(at: base + Field.begun), changes: slots.load64(at: base + Field.changes),
+            lost: slots.load32(at: base + Field.lost),
             early: slots.load64(at: base + Field.early), hidden: slots.load64(at: base + Field.hidden),
             groups: hasGroups(slot) ? groups(slot) : nil)
     }
@@ -166,6 +169,7 @@ public final class SlotTable: Sendable {
         static let first = offset(\.first_ns)
         static let last = offset(\.last_ns)
         static let lastCommit = offset(\.last_commit_ns)
+        static let begun = offset(\.begun_ns)
         static let changes = offset(\.changes)
         static let lost = offset(\.lost)
         static let early = offset(\.early_ns)

@@ -42,6 +42,8 @@ extension IntegrationTests {
             let lines = all.filter { line in
                 [line.path, line.oldPath].contains { $0?.hasPrefix(directory + "/") ?? false }
             }
+            // tmpfs has no writeback, and tells nobody of its dirty pages.
+            if lines.first?.fs == "tmpfs" { deeds.removeAll { $0.op == "store" } }
             let heard = lines.map { "\($0.op) \($0.oldPath.map { $0 + " -> " } ?? "")\($0.path ?? "?")" }
             #expect(heard == deeds.map(\.description))
             guard heard == deeds.map(\.description) else { return }

@@ -13,6 +13,8 @@ enum Mutation: String, CaseIterable {
     case ignoresQuiet
     /// Snapshots where it should check.
     case neverDoubts
+    /// Takes a change for done when its call came back.
+    case ignoresBeginnings
     /// Settles what is doubtful without asking.
     case believesDoubtfulCaptured
     case ignoresSuspicions
@@ -35,7 +37,7 @@ enum Mutation: String, CaseIterable {
         case .ignoresMinInterval: .minInterval
         case .ignoresMaxDelay: .tooLate
         case .ignoresQuiet: .notQuietInTime
-        case .neverDoubts, .snapshotsIdly: .emptySnapshot
+        case .neverDoubts, .ignoresBeginnings, .snapshotsIdly: .emptySnapshot
         case .ignoresFlush: .flush
         case .returnsNoDeadline, .returnsPastDeadline: .deadline
         case .countsMarks: .idempotence
@@ -101,7 +103,9 @@ struct Subject: Equatable {
             return .tick
         case (.losesResolvedInFlight, .resolved) where policy.isInFlight:
             return nil
-        case (.countsMarks, .marked(_, let last, let commit)):
+        case (.ignoresBeginnings, .marked(let first, let last, let commit, _)):
+            return .marked(first: first, last: last, commit: commit)
+        case (.countsMarks, .marked(_, let last, let commit, _)):
             marks += 1
             return .marked(first: last, last: last + .nanoseconds(marks), commit: commit)
         default:

@@ -28,13 +28,17 @@ struct World {
         let time: Instant
         /// When the policy could know of it: a mark at once, a path or a suspicion when it is delivered.
         var known: Instant?
+        /// The time that it is told with: a mark has that of its call's end.
+        var dated: Instant
         /// Whether it is known for a change, not merely suspected.
         var isCertain = false
         let wasInFlight: Bool
     }
 
     enum Happening {
-        case mark(commit: Bool)
+        /// A change in a call that takes so long to come back to its caller.
+        case mark(commit: Bool, late: Duration)
+        case markLate(commit: Bool, change: Int, begun: Instant)
         /// A change that is told later, by an event with its time.
         case resolved(after: Duration, commit: Bool)
         /// A change that no probe sees; something is suspected then or later.
@@ -68,8 +72,8 @@ struct World {
     var changes: [Change] = []
     /// How many of the changes the newest snapshot holds: they are in order of time.
     var captured = 0
-    /// The kernel's slot in the current epoch.
-    var slot: (first: Instant, last: Instant, commit: Bool)?
+    /// The kernel's slot in the current epoch. `begun`: the newest beginning of a call that changed something.
+    var slot: (first: Instant, last: Instant, commit: Bool, begun: Instant)?
     var flight: Flight?
 
     // What the promises are measured against.
@@ -147,8 +151,13 @@ struct World {
 extension World {
     private mutating func happen(_ what: Happening) {
         switch what {
-        case .mark(let commit):
-            mark(commit: commit)
+        case .mark(let commit, let late):
+            // The call began just now, and may come back later than it changes the file.
+            guard late > .zero else { return mark(commit: commit, change(known: nil), begun: now) }
+            schedule(.markLate(commit: commit, change: change(known: nil), begun: now), at: now + late)
+            disturb(by: late)
+        case .markLate(let commit, let index, let begun):
+            mark(commit: commit, index, begun: begun)
         case .resolved(let delay, let commit):
             disturb(by: delay)
             schedule(.deliver(.resolved(at: now, commit: commit), change: change(known: nil)), at: now + delay)
@@ -183,15 +192,19 @@ extension World {
 
     private mutating func change(known: Instant?) -> Int {
         changes.append(
-            Change(time: now, known: known, isCertain: known != nil, wasInFlight: flight.map { !$0.isCheck } ?? false))
+            Change(
+                time: now, known: known, dated: now, isCertain: known != nil,
+                wasInFlight: flight.map { !$0.isCheck } ?? false))
         return changes.count - 1
     }
 
-    private mutating func mark(commit: Bool) {
+    private mutating func mark(commit: Bool, _ index: Int, begun: Instant) {
         disturb(by: .zero)
-        _ = change(known: now)
+        changes[index].known = now
+        changes[index].dated = now
+        changes[index].isCertain = true
         let isFirst = slot == nil
-        slot = (slot?.first ?? now, now, commit)
+        slot = (slot?.first ?? now, now, commit, max(slot?.begun ?? begun, begun))
         // The kernel wakes the daemon for a first mark and at commit points only.
         if isFirst || commit {
             observe()
@@ -223,7 +236,7 @@ extension World {
 
     private mutating func readSlot() {
         guard let slot else { return }
-        let event = PolicyEvent.marked(first: slot.first, last: slot.last, commit: slot.commit)
+        let event = PolicyEvent.marked(first: slot.first, last: slot.last, commit: slot.commit, begun: slot.begun)
         feed(event)
         var again = subject
         _ = again.handle(event, now: now)

@@ -56,12 +56,17 @@ extension World {
         if dice < 10, profile.changesSettings {
             return .settings(World.settings(&random))
         }
-        guard profile.hasUncertainty, dice < 60 else { return .mark(commit: random.chance(40)) }
+        guard profile.hasUncertainty, dice < 60 else { return .mark(commit: random.chance(40), late: late()) }
         switch dice {
         case ..<40: return .resolved(after: delay(), commit: random.chance(40))
         case ..<53: return .unseen(noticed: delay(), delivered: delay())
         default: return .falseAlarm
         }
+    }
+
+    /// Mostly a call comes back at once. Not so from another process, on a busy machine.
+    private mutating func late() -> Duration {
+        random.chance(80) ? .zero : random.duration(.zero...random.pick([.milliseconds(20), .seconds(1)]))
     }
 
     private mutating func delay() -> Duration {

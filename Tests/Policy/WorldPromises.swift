@@ -51,8 +51,8 @@ extension World {
             isFlush = trigger == .flush
             // The window that is reported begins no later than the oldest change it is known to be about.
             let oldest = changes[captured...].first { $0.isCertain }
-            if let oldest, first > oldest.time {
-                violate(.window, "\(first) is after the oldest change at risk, \(oldest.time)")
+            if let oldest, first > oldest.dated {
+                violate(.window, "\(first) is after the oldest change at risk, \(oldest.dated)")
             }
             if first > last {
                 violate(.window, "\(first) is after \(last)")
@@ -118,8 +118,8 @@ extension World {
         }
         // A snapshot that holds it may have been taken already, and not have returned yet: then it is still at risk.
         let certain = changes[captured...].first { $0.isCertain }
-        if let certain, subject.policy.atRiskSince.map({ $0 > certain.time }) ?? !subject.policy.isSuspect {
-            violate(.lost, "at risk since \(certain.time), says \(String(describing: subject.policy.atRiskSince))")
+        if let certain, subject.policy.atRiskSince.map({ $0 > certain.dated }) ?? !subject.policy.isSuspect {
+            violate(.lost, "at risk since \(certain.dated), says \(String(describing: subject.policy.atRiskSince))")
         }
         if queue.isEmpty, flight == nil {
             isStopping = true

@@ -187,6 +187,13 @@ struct RecordTests {
         #expect(record.name?.start == ascii("/a/b/ld"))
     }
 
+    @Test("a walked path without its last NUL is whole all the same")
+    func unterminated() throws {
+        var bytes = RecordBytes(KAIROS_RECORD_CHANGE, KAIROS_OP_WRITE)
+        bytes.path = ascii("c\0b\0a")
+        #expect(decode(bytes.bytes())?.path == ascii("/a/b/c"))
+    }
+
     @Test("a kind that is none is no record")
     func unknownKind() {
         for kind: UInt32 in [0, 5, .max] { #expect(decode(rename.bytes { $0.kind = kind }) == nil) }
@@ -199,7 +206,7 @@ struct RecordTests {
             var bytes = (0..<Int.random(in: 0...512, using: &generator)).map { _ in UInt8.random(in: 0...255) }
             // Most lengths small, or next to none would fit.
             if bytes.count >= 4, Bool.random() { bytes[0...3] = [UInt8.random(in: 1...3), 0, 0, 0] }
-            for field in 0..<4 where bytes.count >= 128 && Bool.random() {
+            for field in 0..<4 where bytes.count >= MemoryLayout<kairos_record>.size && Bool.random() {
                 let offset = (MemoryLayout<kairos_record>.offset(of: \.name_len) ?? 0) + 2 * field
                 bytes[offset + 1] = 0
             }
