@@ -63,10 +63,12 @@ let package = Package(
                 systemPackage,
             ]
         ),
+        module("Bench", ["Background", "CBPFObjects", "Trace", "Tracing", "Datasets", "CLinux", systemPackage]),
         module(
             "Commands",
             [
-                "Background", "Daemon", "Demo", "Scratch", "Trace", "Tracing", "Snapshots", "Datasets", "Policy",
+                "Background", "Bench", "Daemon", "Demo", "Scratch", "Trace", "Tracing", "Snapshots", "Datasets",
+                "Policy",
                 "CLinux",
                 systemPackage, argumentParser,
             ]

@@ -63,7 +63,7 @@ public final class TraceBench {
         // opensnoop looks its tracepoints up there.
         let mounted =
             access("/sys/kernel/tracing/events", F_OK) != 0 && kairos_mount("tracefs", "/sys/kernel/tracing") == 0
-        defer { if mounted { umount2("/sys/kernel/tracing", MNT_DETACH) } }
+        defer { if mounted { umount2("/sys/kernel/tracing", Int32(MNT_DETACH)) } }
         var tables: [Table] = []
         for directory in directories { tables.append(try measure(below: directory)) }
         return tables
@@ -129,10 +129,11 @@ public final class TraceBench {
 
     /// In a process of its own, so that this one's memory and threads are not measured.
     private func workload(_ directory: String) throws(Failure) -> Duration {
-        let result = ChildProcess.output(kairos, ["bench", "trace-workload", directory, "\(files)"])
-        guard let nanoseconds = Int64(result.trimmed) else {
-            throw Failure(description: "the workload in \(SafeText.line(directory)) failed: \(SafeText.line(result))")
-        }
+        let child = ChildProcess(
+            kairos, ["bench", "trace-workload", directory, "\(files)"], outputLimit: 4096, errorLimit: 4096)
+        guard case .exited(let output, 0) = child.run(timeLimit: .seconds(600)),
+            let nanoseconds = Int64(String(decoding: output.stdout, as: UTF8.self).split(separator: "\n").first ?? "")
+        else { throw Failure(description: "the workload in \(SafeText.line(directory)) failed or took ten minutes") }
         if kairos_signals_next(interrupt.rawValue) != 0 { throw Failure(description: "interrupted") }
         return .nanoseconds(nanoseconds)
     }

@@ -13,7 +13,10 @@ public struct Kairos: ParsableCommand {
               kairos demo              see it all on a scratch pool, in a minute
             """,
         version: "kairos \(version)",
-        subcommands: [RunCommand.self, TraceCommand.self, DoctorCommand.self, DemoCommand.self, DemoStepCommand.self]
+        subcommands: [
+            RunCommand.self, TraceCommand.self, DoctorCommand.self, DemoCommand.self, BenchCommand.self,
+            DemoStepCommand.self,
+        ]
     )
 
     /// The version, as `kairos --version` prints it.

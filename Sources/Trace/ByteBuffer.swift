@@ -8,6 +8,8 @@ public struct ByteBuffer: ~Copyable {
     public private(set) var count = 0
     /// 10 to the power of 0 to 19. Not static: a static's first use is looked for at every use.
     private let powers: InlineArray<20, UInt64>
+    /// `000102...99`.
+    private let pairs: UnsafePointer<UInt8>
 
     public init(capacity: Int = 1 << 17) {
         self.capacity = max(capacity, 64)
@@ -15,9 +17,18 @@ public struct ByteBuffer: ~Copyable {
         var powers = InlineArray<20, UInt64>(repeating: 1)
         for place in 1..<20 { powers[place] = powers[place - 1] * 10 }
         self.powers = powers
+        let pairs = UnsafeMutablePointer<UInt8>.allocate(capacity: 200)
+        for number in 0..<100 {
+            pairs[2 * number] = UInt8(ascii: "0") + UInt8(number / 10)
+            pairs[2 * number + 1] = UInt8(ascii: "0") + UInt8(number % 10)
+        }
+        self.pairs = UnsafePointer(pairs)
     }
 
-    deinit { base.deallocate() }
+    deinit {
+        base.deallocate()
+        pairs.deallocate()
+    }
 
     public var isEmpty: Bool { count == 0 }
     public var bytes: [UInt8] { Array(UnsafeBufferPointer(start: base, count: count)) }
@@ -85,13 +96,18 @@ public struct ByteBuffer: ~Copyable {
         reserve(width)
         var rest = value
         var at = count + width
+        let start = count
         count = at
-        for _ in 0..<width {
-            at -= 1
-            let next = rest / 10
-            base[at] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest &- next &* 10)
+        // Two digits at a time: a division costs more than all else here.
+        while at - start >= 2 {
+            at -= 2
+            let next = rest / 100
+            let pair = Int(truncatingIfNeeded: rest &- next &* 100) &* 2
+            base[at] = pairs[pair]
+            base[at &+ 1] = pairs[pair &+ 1]
             rest = next
         }
+        if at > start { base[start] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: rest) }
     }
 
     /// Appends text of printable ASCII that JSON need not escape. False, with nothing appended, where it is not.

@@ -9,6 +9,9 @@ public struct TracePlaces: Sendable {
     /// Where a mount lies whose root is that of its file system, without a slash at its end: its paths are joined to it.
     private var whole: [UInt32: [UInt8]] = [:]
 
+    /// One that was just looked up is mostly looked up again.
+    private var lastPlace: (device: DeviceNumber, place: TracePlace)?
+    private var lastMount: (id: UInt32, prefix: [UInt8])?
     private var lastDirectory: (path: ArraySlice<UInt8>, device: DeviceNumber?)?
 
     private static let slash = UInt8(ascii: "/")
@@ -21,7 +24,11 @@ public struct TracePlaces: Sendable {
     }
 
     mutating func place(of device: DeviceNumber) -> TracePlace {
-        if let known = byDevice[device] { return known }
+        if let last = lastPlace, last.device == device { return last.place }
+        if let known = byDevice[device] {
+            lastPlace = (device, known)
+            return known
+        }
         let place =
             if let dataset = mounts.dataset(on: device) {
                 TracePlace(name: Array(dataset.name.utf8), isDataset: true)
@@ -51,12 +58,22 @@ public struct TracePlaces: Sendable {
 
     /// The path of a file from its superblock's root, as it is seen here. Of one that lost its beginning what is left,
     /// without a slash at its head.
-    func path(_ record: Record, _ path: [UInt8]) -> [UInt8] {
+    mutating func path(_ record: Record, _ path: [UInt8]) -> [UInt8] {
         record.isTruncated ? Array(path.dropFirst()) : join(record.mount, record.device, path)
     }
 
-    private func join(_ mount: UInt32, _ device: DeviceNumber, _ path: [UInt8], and more: [UInt8]? = nil) -> [UInt8] {
-        guard let prefix = whole[mount] else {
+    /// The mount point of a mount of a whole file system.
+    private mutating func prefix(of mount: UInt32) -> [UInt8]? {
+        if let last = lastMount, last.id == mount { return last.prefix }
+        guard let prefix = whole[mount] else { return nil }
+        lastMount = (mount, prefix)
+        return prefix
+    }
+
+    private mutating func join(_ mount: UInt32, _ device: DeviceNumber, _ path: [UInt8], and more: [UInt8]? = nil)
+        -> [UInt8]
+    {
+        guard let prefix = prefix(of: mount) else {
             let full =
                 mounts.path(mountID: Int32(bitPattern: mount), path: path) ?? mounts.path(device: device, path: path)
                 ?? path
@@ -73,7 +90,7 @@ public struct TracePlaces: Sendable {
     }
 
     /// The name as it was given, from where it started; `.` and `..` are taken out by their text alone.
-    func path(_ name: GivenName) -> [UInt8] {
+    mutating func path(_ name: GivenName) -> [UInt8] {
         let full = join(name.startMount, name.startDevice, name.start, and: name.text)
         guard Self.needsWork(full) else { return full }
         var components: [ArraySlice<UInt8>] = []
