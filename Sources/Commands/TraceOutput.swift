@@ -35,7 +35,9 @@ struct TraceOutput {
                 break
             }
             let end = mayBlock ? min(done + Self.piece, bytes.byteCount) : bytes.byteCount
-            do { done += try bytes.extracting(done..<end).withUnsafeBytes { try file.write($0) } } catch { isClosed = true }
+            do { done += try bytes.extracting(done..<end).withUnsafeBytes { try file.write($0) } } catch {
+                isClosed = true
+            }
         }
     }
 

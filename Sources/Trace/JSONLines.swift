@@ -147,7 +147,8 @@ enum Words {
 
     /// In the order of bpf/kairos.h; `Operations.named` has the same.
     private static let operations: [StaticString] = [
-        "create", "write", "truncate", "store", "mkdir", "unlink", "rmdir", "rename", "link", "attr", "map", "close", "sync",
+        "create", "write", "truncate", "store", "mkdir", "unlink", "rmdir", "rename", "link", "attr", "map", "close",
+        "sync",
     ]
 }
 

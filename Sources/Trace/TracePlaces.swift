@@ -58,7 +58,8 @@ public struct TracePlaces: Sendable {
     private func join(_ mount: UInt32, _ device: DeviceNumber, _ path: [UInt8], and more: [UInt8]? = nil) -> [UInt8] {
         guard let prefix = whole[mount] else {
             let full =
-                mounts.path(mountID: Int32(bitPattern: mount), path: path) ?? mounts.path(device: device, path: path) ?? path
+                mounts.path(mountID: Int32(bitPattern: mount), path: path) ?? mounts.path(device: device, path: path)
+                ?? path
             return more.map { (full == [Self.slash] ? full : full + [Self.slash]) + $0 } ?? full
         }
         guard let more else { return prefix.isEmpty ? path : path == [Self.slash] ? prefix : prefix + path }
