@@ -82,7 +82,7 @@ let package = Package(
         .target(name: "CFakeZFSCore", dependencies: ["CZFSCore"], path: "Tests/FakeZFSCore"),
         tests("Snapshots", ["Snapshots", "Datasets", "Scratch", "TestSupport", "CZFSCore", "CFakeZFSCore"]),
         tests("Tracing", ["Tracing", "Datasets", "CBPFObjects"]),
-        tests("Trace", ["Trace", "Tracing", "Datasets", "TestSupport"]),
+        tests("Trace", ["Trace", "Tracing", "Datasets", "CBPFObjects", "CLinux", "TestSupport", systemPackage]),
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
         tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy"]),
         .target(name: "CTestSupport", path: "Tests/Support"),
@@ -95,8 +95,8 @@ let package = Package(
         tests(
             "Integration",
             [
-                "Scratch", "Datasets", "Tracing", "CLinux", "CTestSupport", "kairos", "kairos-oracle", subprocess,
-                systemPackage,
+                "Scratch", "Datasets", "Tracing", "CLinux", "CTestSupport", "TestSupport", "kairos", "kairos-oracle",
+                subprocess, systemPackage,
             ]
         ),
     ],

@@ -62,9 +62,14 @@ public struct JSONLines: Sendable {
         }
         out.append(",\"epoch\":" as StaticString)
         out.append(event.epoch)
-        out.append(",\"probe\":\"" as StaticString)
-        out.append(Words.of(event.probe))
-        out.append("\"}\n" as StaticString)
+        let probe = Words.of(event.probe)
+        if probe.utf8CodeUnitCount > 0 {
+            out.append(",\"probe\":\"" as StaticString)
+            out.append(probe)
+            out.append("\"}\n" as StaticString)
+        } else {
+            out.append(",\"probe\":null}\n" as StaticString)
+        }
     }
 
     private func appendFlags(_ flags: TraceFlags, to out: inout ByteBuffer) {
@@ -158,6 +163,8 @@ struct RFC3339: Sendable {
     private var text: [UInt8] = []
 
     mutating func append(_ wall: Int64, to out: inout ByteBuffer) {
+        // No clock shows a moment before 1970, but a recording can hold any number.
+        let wall = max(wall, 0)
         let whole = wall / 1_000_000_000
         if whole != second {
             second = whole

@@ -69,7 +69,7 @@ public struct TraceEvent: Hashable, Sendable {
     public var probe: Probe
 
     /// The error number of a call that failed.
-    public var errno: Int32? { result < 0 ? Int32(truncatingIfNeeded: -result) : nil }
+    public var errno: Int32? { result < 0 ? Int32(clamping: result.magnitude) : nil }
 }
 
 extension TraceEvent {
@@ -104,7 +104,7 @@ extension TraceEvent {
             let known = record.inode != 0
             inode = known ? record.inode : nil
             generation = known ? record.generation : nil
-            let there = record.path.map { places.path(record, $0) }
+            let there = record.path.flatMap { places.path(record, $0) }
             if let newPath = record.newPath {
                 path = places.path(record, newPath)
                 oldPath = there
@@ -114,9 +114,9 @@ extension TraceEvent {
         } else {
             // What is known of a call on names is where they start, and not the file.
             flags.insert(.given)
-            let first = record.name.map { places.path($0) }
+            let first = record.name.flatMap { places.path($0, isTruncated: record.isTruncated) }
             if let newName = record.newName {
-                path = places.path(newName)
+                path = places.path(newName, isTruncated: record.isTruncated)
                 oldPath = first
             } else {
                 path = first

@@ -47,19 +47,26 @@ public struct TracePlaces: Sendable {
         let directory = path.lastIndex(of: Self.slash).map { path[..<$0] } ?? []
         if let last = lastDirectory, last.path == directory { return last.device }
         var best: MountEntry?
-        for entry in mounts.entries where TraceFilter.isBelow(path, entry.mountPoint) {
+        var isUniform = true
+        for entry in mounts.entries {
             // Of two on the same directory the later one lies on top.
-            if entry.mountPoint.count >= best?.mountPoint.count ?? 0 { best = entry }
+            if TraceFilter.isBelow(path, entry.mountPoint), entry.mountPoint.count >= best?.mountPoint.count ?? 0 {
+                best = entry
+            }
+            if entry.mountPoint.lastIndex(of: Self.slash) == directory.count, entry.mountPoint.starts(with: directory) {
+                isUniform = false
+            }
         }
-        // A mount point itself is not in the directory that others of its name's are in.
-        if best?.mountPoint != path { lastDirectory = (directory, best?.device) }
+        // In a directory with mount points its names lie on different devices.
+        if isUniform { lastDirectory = (directory, best?.device) }
         return best?.device
     }
 
     /// The path of a file from its superblock's root, as it is seen here. Of one that lost its beginning what is left,
-    /// without a slash at its head.
-    mutating func path(_ record: Record, _ path: [UInt8]) -> [UInt8] {
-        record.isTruncated ? Array(path.dropFirst()) : join(record.mount, record.device, path)
+    /// without a slash at its head; nil if nothing is.
+    mutating func path(_ record: Record, _ path: [UInt8]) -> [UInt8]? {
+        guard record.isTruncated else { return join(record.mount, record.device, path) }
+        return path.count > 1 ? Array(path.dropFirst()) : nil
     }
 
     /// The mount point of a mount of a whole file system.
@@ -89,10 +96,19 @@ public struct TracePlaces: Sendable {
         return full
     }
 
-    /// The name as it was given, from where it started; `.` and `..` are taken out by their text alone.
-    mutating func path(_ name: GivenName) -> [UInt8] {
-        let full = join(name.startMount, name.startDevice, name.start, and: name.text)
-        guard Self.needsWork(full) else { return full }
+    /// The name as it was given, from where it started; `.` and `..` are taken out by their text alone. Of a start that lost
+    /// its beginning what is left, as above.
+    mutating func path(_ name: GivenName, isTruncated: Bool) -> [UInt8]? {
+        guard isTruncated, !name.isAbsolute else {
+            return Self.plain(join(name.startMount, name.startDevice, name.start, and: name.text))
+        }
+        let left = Self.plain(name.start + [Self.slash] + name.text)
+        return left.count > 1 ? Array(left.dropFirst()) : nil
+    }
+
+    /// An absolute path without `.`, `..` and needless slashes.
+    static func plain(_ full: [UInt8]) -> [UInt8] {
+        guard needsWork(full) else { return full }
         var components: [ArraySlice<UInt8>] = []
         for component in full.split(separator: Self.slash) where component != [UInt8(ascii: ".")] {
             if component.elementsEqual("..".utf8) { _ = components.popLast() } else { components.append(component) }

@@ -9,8 +9,10 @@ enum RecordingFormat {
     static let version: UInt16 = 1
     static let headerBytes = 16
     static let blockMagic: UInt32 = 0x4B42_4C4B
-    /// Magic, length, count, records lost since the block before, CRC-32 of the body; 32 bits each.
+    /// Magic, CRC-32 of all that follows, length, count, records lost since the block before; 32 bits each.
     static let blockHeaderBytes = 20
+    /// Where that begins which the CRC-32 is of.
+    static let checkedStart = 8
     /// A block is written when it holds so many events or bytes, or when its first is a second old.
     static let blockEvents = 4096
     static let blockBytes = 1 << 18
@@ -92,15 +94,19 @@ public struct RecordingWriter: Sendable {
     }
 
     /// The events so far as a block, nil without any; if `olderThan` is given, only when the first is older.
-    public mutating func flush(olderThan time: UInt64 = .max) -> [UInt8]? {
-        guard count > 0 || time == .max && lost > lostTold, first < time else { return nil }
+    public mutating func flush(olderThan time: UInt64? = nil) -> [UInt8]? {
+        guard count > 0 || time == nil && lost > lostTold, time.map({ first < $0 }) ?? true else { return nil }
+        var checked: [UInt8] = []
+        checked.reserveCapacity(block.count + RecordingFormat.blockHeaderBytes - RecordingFormat.checkedStart)
+        checked.append(fixed: UInt64(block.count), bytes: 4)
+        checked.append(fixed: UInt64(count), bytes: 4)
+        checked.append(fixed: UInt64(UInt32(clamping: lost - lostTold)), bytes: 4)
+        checked += block
         var out: [UInt8] = []
+        out.reserveCapacity(checked.count + RecordingFormat.checkedStart)
         out.append(fixed: UInt64(RecordingFormat.blockMagic), bytes: 4)
-        out.append(fixed: UInt64(block.count), bytes: 4)
-        out.append(fixed: UInt64(count), bytes: 4)
-        out.append(fixed: UInt64(UInt32(clamping: lost - lostTold)), bytes: 4)
-        out.append(fixed: UInt64(kairos_crc32(block, block.count)), bytes: 4)
-        out += block
+        out.append(fixed: UInt64(kairos_crc32(checked, checked.count)), bytes: 4)
+        out += checked
         block.removeAll(keepingCapacity: true)
         lostTold = lost
         count = 0

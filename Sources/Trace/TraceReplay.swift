@@ -88,17 +88,18 @@ public struct RecordingReader: ~Copyable {
         try fill(RecordingFormat.blockHeaderBytes)
         if waiting.isEmpty { return nil }
         guard waiting.count >= RecordingFormat.blockHeaderBytes else { return end() }
-        let (magic, length, count, lost, sum) = (word(0), Int(word(4)), Int(word(8)), word(12), word(16))
+        let (magic, sum, length, count, lost) = (word(0), word(4), Int(word(8)), Int(word(12)), word(16))
         guard magic == RecordingFormat.blockMagic, length <= RecordingFormat.blockLimit,
             count <= RecordingFormat.blockEvents
         else { return try skip() }
         let whole = RecordingFormat.blockHeaderBytes + length
         try fill(whole)
         guard waiting.count >= whole else { return hasMark(from: 4) ? try skip() : end() }
-        let body = Array(waiting[RecordingFormat.blockHeaderBytes..<whole])
-        guard kairos_crc32(body, body.count) == sum, let events = BlockDecoder.events(body, count) else {
-            return try skip()
-        }
+        let checked = Array(waiting[RecordingFormat.checkedStart..<whole])
+        let bodyStart = RecordingFormat.blockHeaderBytes - RecordingFormat.checkedStart
+        guard kairos_crc32(checked, checked.count) == sum,
+            let events = BlockDecoder.events(checked, from: bodyStart, count)
+        else { return try skip() }
         advance(whole)
         return .events(events, lost: UInt64(lost))
     }
@@ -112,7 +113,8 @@ public struct RecordingReader: ~Copyable {
     /// Seeks the next block's mark behind this place.
     private mutating func skip() throws(Failure) -> Step {
         let start = offset
-        advance(min(4, waiting.count))
+        // By one byte, and not by the length of a mark: the next block may begin within it.
+        advance(1)
         while true {
             try fill(1 << 16)
             if waiting.isEmpty { break }
@@ -161,11 +163,11 @@ public struct RecordingReader: ~Copyable {
 /// was wrong.
 private struct BlockDecoder {
     private let bytes: [UInt8]
-    private var at = 0
+    private var at: Int
     private var strings: [[UInt8]] = []
 
-    static func events(_ bytes: [UInt8], _ count: Int) -> [TraceEvent]? {
-        var decoder = BlockDecoder(bytes: bytes)
+    static func events(_ bytes: [UInt8], from start: Int, _ count: Int) -> [TraceEvent]? {
+        var decoder = BlockDecoder(bytes: bytes, at: start)
         var events: [TraceEvent] = []
         events.reserveCapacity(count)
         var last = (time: UInt64(0), wall: Int64(0))
@@ -177,12 +179,17 @@ private struct BlockDecoder {
         return decoder.at == bytes.count ? events : nil
     }
 
-    private init(bytes: [UInt8]) { self.bytes = bytes }
+    private init(bytes: [UInt8], at start: Int) {
+        self.bytes = bytes
+        at = start
+    }
 
     private mutating func event(after last: (time: UInt64, wall: Int64)) -> TraceEvent? {
         guard let step = signed(), let drift = signed(), let has = varint(), let operation = varint(),
             let flags = varint(), let pid = number(), let thread = number(), let parent = number(), let user = number(),
-            let device = number(), let probe = number(), let command = string(), let place = string(), operation < 32
+            let device = number(), let probe = number(), let command = string(), let place = string(),
+            // A version has these operations; names of datasets and of file systems' types are text.
+            operation < Operations.named.count, String(validating: place, as: UTF8.self) != nil
         else { return nil }
         let fields = RecordingFormat.Fields(rawValue: has)
         var (inode, generation): (UInt64?, UInt32?)

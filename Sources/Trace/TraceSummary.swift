@@ -33,7 +33,8 @@ public struct TraceSummary: Sendable {
 
     public mutating func add(_ event: TraceEvent) {
         events += 1
-        let bytes = event.operation == .write ? event.bytes ?? 0 : 0
+        // A call that failed tells what it asked for.
+        let bytes = event.operation == .write && event.errno == nil ? event.bytes ?? 0 : 0
         Self.add(Process(pid: event.pid, command: event.command), bytes, &processes, &isApproximate)
         Self.add(event.path.map(Self.directory) ?? [UInt8(ascii: "?")], bytes, &directories, &isApproximate)
         Self.add(event.operation, bytes, &operations, &isApproximate)
@@ -55,7 +56,8 @@ public struct TraceSummary: Sendable {
             isApproximate = true
         }
         counts[key, default: Count()].events += 1
-        counts[key, default: Count()].bytes += bytes
+        // A recording can hold any number.
+        counts[key, default: Count()].bytes &+= bytes
     }
 
     public func topProcesses(_ count: Int) -> [Row] {

@@ -75,7 +75,7 @@ public struct TraceTable: Sendable {
         }
         colour(.none, &out)
         out.append(repeating: Self.space, count: 3 - width)
-        if let bytes = event.bytes { Self.right(bytes, 10, &out) } else { out.append("          -" as StaticString) }
+        if let bytes = event.bytes { Self.right(bytes, 10, &out) } else { out.append("         -" as StaticString) }
         out.append(UInt8(ascii: " "))
         event.place.name.withUnsafeBufferPointer { Self.text($0, 16, &out) }
         appendPaths(event, room: style.columns.map { max($0 - (timeWidth + 57), 16) }, to: &out)
@@ -105,8 +105,9 @@ public struct TraceTable: Sendable {
     private func appendPaths(_ event: TraceEvent, room: Int?, to out: inout ByteBuffer) {
         let both = event.oldPath != nil
         var room = room
-        if let whole = room, event.errno != nil { room = max(whole - 14, 16) }
+        if let whole = room, let errno = event.errno { room = max(whole - 1 - ErrorName.of(errno).utf8.count, 16) }
         if let whole = room, both { room = max((whole - 4) / 2, 8) }
+        if let whole = room, event.flags.contains(.truncated) { room = max(whole - 2, 8) }
         if let oldPath = event.oldPath {
             appendPath(oldPath, event, room, &out)
             out.append(" -> " as StaticString)
@@ -202,6 +203,7 @@ struct LocalClock: Sendable {
     private var text: [UInt8] = []
 
     mutating func append(_ wall: Int64, to out: inout ByteBuffer) {
+        let wall = max(wall, 0)
         let whole = wall / 1_000_000_000
         if whole != second {
             second = whole

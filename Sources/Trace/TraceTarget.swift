@@ -40,7 +40,7 @@ public struct TraceTarget: Sendable {
     /// In a replay: nothing has to be there any more.
     public init(replaying name: String) {
         dataset = name.hasPrefix("/") ? nil : name
-        paths = name.hasPrefix("/") ? [Array(name.utf8)] : []
+        paths = name.hasPrefix("/") ? [TracePlaces.plain(Array(name.utf8))] : []
     }
 
     /// What it means under these mounts: the tree in its own file system, and what is mounted below.
