@@ -189,9 +189,11 @@ private struct BlockDecoder {
             let flags = varint(), let pid = number(), let thread = number(), let parent = number(), let user = number(),
             let device = number(), let probe = number(), let command = string(), let place = string(),
             // A version has these operations; names of datasets and of file systems' types are text.
-            operation < Operations.named.count, String(validating: place, as: UTF8.self) != nil
+            operation < Operations.named.count, !place.isEmpty, String(validating: place, as: UTF8.self) != nil
         else { return nil }
         let fields = RecordingFormat.Fields(rawValue: has)
+        let kind = Operations(rawValue: 1 << UInt32(operation))
+        guard kind == .rename || !fields.contains(.oldPath) else { return nil }
         var (inode, generation): (UInt64?, UInt32?)
         if fields.contains(.inode) {
             guard let value = varint(), let second = number() else { return nil }
@@ -201,11 +203,12 @@ private struct BlockDecoder {
             let oldPath = optional(fields.contains(.oldPath), { $0.string() }),
             let count = optional(fields.contains(.bytes), { $0.varint() }),
             let offset = optional(fields.contains(.offset), { $0.signed() }),
-            let epoch = optional(fields.contains(.epoch), { $0.varint() }), let result = signed()
+            let epoch = optional(fields.contains(.epoch), { $0.varint() }), let result = signed(),
+            path?.isEmpty != true, oldPath?.isEmpty != true
         else { return nil }
         return TraceEvent(
             time: last.time &+ UInt64(bitPattern: step), wall: last.wall &+ step &+ drift,
-            operation: Operations(rawValue: 1 << UInt32(operation)),
+            operation: kind,
             flags: TraceFlags(rawValue: UInt8(truncatingIfNeeded: flags)), pid: pid, thread: thread, parent: parent,
             user: user, command: CommandName(command), device: DeviceNumber(kernel: device), inode: inode,
             generation: generation, place: TracePlace(name: place, isDataset: fields.contains(.dataset)), path: path,

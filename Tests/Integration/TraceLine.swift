@@ -2,6 +2,7 @@ import FoundationEssentials
 import Glibc
 import Subprocess
 import SystemPackage
+import TestSupport
 import Testing
 
 /// A line of `kairos trace --json`.
@@ -81,7 +82,10 @@ struct TraceRun: Sendable {
     }
 
     func lines() throws -> [TraceLine] {
-        try kairos.lines.map { line in
+        let schema = try JSONSchema.ofTrace()
+        return try kairos.lines.map { line in
+            let problems = schema.problems(line: line)
+            #expect(problems.isEmpty, "\(problems)\n\(String(decoding: line, as: UTF8.self))")
             do { return try TraceLine(line: line) } catch {
                 throw KairosError(description: "\(error)\n\(String(decoding: line, as: UTF8.self))")
             }
