@@ -5,10 +5,14 @@ import Tracing
 /// The tables of `--summary`: in place on a terminal, once a second; in a pipe once, at the end.
 struct SummaryScreen {
     private let isTerminal: Bool
+    private let columns: Int
     private var lines = 0
     private var next: UInt64 = 0
 
-    init(isTerminal: Bool) { self.isTerminal = isTerminal }
+    init(isTerminal: Bool, columns: Int?) {
+        self.isTerminal = isTerminal
+        self.columns = columns ?? 0
+    }
 
     /// What to print now, if anything.
     mutating func refresh(_ summary: TraceSummary, seconds: Double) -> String? {
@@ -57,6 +61,8 @@ struct SummaryScreen {
         table("DIRECTORY", summary.topDirectories(8))
         table("OPERATION", summary.topOperations(6))
         if summary.isApproximate { drawn.append("Rare names were left out: counts may be too low.") }
+        // A line that wraps would take two.
+        if isTerminal, columns > 0 { drawn = drawn.map { String($0.prefix(columns)) } }
         lines = drawn.count
         text += drawn.joined(separator: "\n") + "\n"
         return text

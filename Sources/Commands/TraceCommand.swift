@@ -23,13 +23,23 @@ struct TraceCommand: ParsableCommand {
             With --probes syscalls (where the kernel refuses programs on its functions) the names of deleted and renamed \
             files are those that the process gave, joined to the directory where they start.
 
-            EXAMPLES:
-              kairos trace                            everything
-              kairos trace /srv -o delete,rename      who deletes and renames below /srv
+            EXAMPLES, with what they print:
+
+              kairos trace /srv                       what changes below /srv
+                02:54:28.137   16226 bash            W          15 ext4             /srv/www/index.html
+                02:54:28.140   16227 sed             R            - ext4             /srv/www/seduhukLg -> /srv/www/index.html
+
+              kairos trace /srv -o delete --failed    who deletes there, and who tries to
+                02:54:29.917   16295 rmdir           Dd           - ext4             /srv/www/old
+                02:54:29.917   16296 rmdir           Dd!          - ext4             /srv/www/old ENOENT
+
+              kairos trace --record day.trace         to a file; then what of it was deleted, in seconds from the first:
+              kairos trace --replay day.trace -tt -o delete
+                     0.000000   16405 rm              D            - ext4             /srv/www/old/index.html
+                     0.000966   16406 rmdir           Dd           - ext4             /srv/www/old
+
               kairos trace -p 4711 --follow --json    what a process and its children change, a JSON object a line
               kairos trace -c postgres --summary      who and where is busiest, like top
-              kairos trace --record day.trace         to a file; then:
-              kairos trace --replay day.trace /etc    what of it was below /etc
             """
     )
 

@@ -56,8 +56,9 @@ final class TraceSession {
         filter = TraceFilter(options.selection, trees: targets.isEmpty ? nil : targets.flatMap(\.paths))
         deadline = options.duration.map { SystemClock.monotonic() &+ $0 }
         output = TraceOutput(interrupt: tracer.signals, deadline: deadline)
-        table = TraceTable(TraceStyle.of(options, isTerminal: isTerminal), start: start)
-        screen = SummaryScreen(isTerminal: isTerminal)
+        let style = TraceStyle.of(options, isTerminal: isTerminal)
+        table = TraceTable(style, start: start)
+        screen = SummaryScreen(isTerminal: isTerminal, columns: style.columns)
         if options.isVerbose {
             for refusal in tracer.refused { Output.message(refusal.description) }
             Output.message("probe set \(tracer.kind.rawValue); not seen: " + tracer.blindSpots.joined(separator: "; "))
@@ -76,8 +77,9 @@ final class TraceSession {
             datasets: Set(targets.compactMap(\.dataset).map { Array($0.utf8) }))
         output = TraceOutput(interrupt: nil, deadline: nil)
         let isTerminal = isatty(STDOUT_FILENO) == 1
-        table = TraceTable(TraceStyle.of(options, isTerminal: isTerminal), start: nil)
-        screen = SummaryScreen(isTerminal: isTerminal)
+        let style = TraceStyle.of(options, isTerminal: isTerminal)
+        table = TraceTable(style, start: nil)
+        screen = SummaryScreen(isTerminal: isTerminal, columns: style.columns)
         do throws(TraceRecorder.Failure) {
             recorder = try options.record.map { path throws(TraceRecorder.Failure) in try TraceRecorder(path) }
         } catch { throw Output.failure(error.description) }
