@@ -23,23 +23,30 @@ struct TraceCommand: ParsableCommand {
             With --probes syscalls (where the kernel refuses programs on its functions) the names of deleted and renamed \
             files are those that the process gave, joined to the directory where they start.
 
-            EXAMPLES, with what they print:
+            EXAMPLES, with what they print on a narrow terminal:
 
               kairos trace /srv                       what changes below /srv
-                02:54:28.137   16226 bash            W          15 ext4             /srv/www/index.html
-                02:54:28.140   16227 sed             R            - ext4             /srv/www/seduhukLg -> /srv/www/index.html
 
-              kairos trace /srv -o delete --failed    who deletes there, and who tries to
-                02:54:29.917   16295 rmdir           Dd           - ext4             /srv/www/old
-                02:54:29.917   16296 rmdir           Dd!          - ext4             /srv/www/old ENOENT
+            03:00:36.551   24052 bash       W       15 ext4   /srv/www/index.html
+            03:00:36.552   24053 sed        C        - ext4   /srv/www/sedXtyKM0
+            03:00:36.553   24053 sed        W       17 ext4   /srv/www/sedXtyKM0
+            03:00:36.553   24053 sed        R        - ext4   /sr…tyKM0 -> /sr….html
 
-              kairos trace --record day.trace         to a file; then what of it was deleted, in seconds from the first:
-              kairos trace --replay day.trace -tt -o delete
-                     0.000000   16405 rm              D            - ext4             /srv/www/old/index.html
-                     0.000966   16406 rmdir           Dd           - ext4             /srv/www/old
+              kairos trace /srv -o delete --failed    who deletes, and who tries to
 
-              kairos trace -p 4711 --follow --json    what a process and its children change, a JSON object a line
-              kairos trace -c postgres --summary      who and where is busiest, like top
+            03:00:40.324   24662 rm         D        - ext4   /srv/www/old/index.html
+            03:00:40.326   24663 rmdir      Dd       - ext4   /srv/www/old
+            03:00:40.327   24664 rmdir      Dd!      - ext4   /srv/www/old ENOENT
+
+              kairos trace /srv --record day.trace    to a file; and what of it was
+              kairos trace --replay day.trace -tt -o delete,mkdir          these
+
+                 0.000000   24712 mkdir      Cd       - ext4   /srv/www/old
+                 0.002257   24714 rm         D        - ext4   /srv/ww…old/index.html
+                 0.004078   24715 rmdir      Dd       - ext4   /srv/www/old
+
+              kairos trace -p 4711 --follow --json    a process and its children
+              kairos trace -c postgres --summary      the busiest, like top
             """
     )
 

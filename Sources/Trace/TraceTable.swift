@@ -28,6 +28,9 @@ public struct TraceTable: Sendable {
     private var clock = RFC3339()
     private var localClock = LocalClock()
     private let timeWidth: Int
+    /// Columns between OP and the path, narrower on a narrow terminal: the path is what one looks for.
+    private let widths: (command: Int, bytes: Int, place: Int)
+    private let isNarrow: Bool
 
     public init(_ style: Style, start: UInt64?) {
         self.style = style
@@ -38,6 +41,8 @@ public struct TraceTable: Sendable {
             case .absolute: 30
             case .relative: 13
             }
+        isNarrow = style.columns.map { $0 < 110 } ?? false
+        widths = isNarrow ? (10, 7, 6) : (15, 10, 16)
     }
 
     /// A letter for what was done; `d` behind it: to a directory.
@@ -52,14 +57,20 @@ public struct TraceTable: Sendable {
     public func appendHeader(to out: inout ByteBuffer) {
         out.append("TIME" as StaticString)
         out.append(repeating: Self.space, count: timeWidth - 4)
-        out.append("     PID COMM            OP      BYTES FS               PATH\n" as StaticString)
+        out.append("     PID COMM" as StaticString)
+        out.append(repeating: Self.space, count: widths.command - 3)
+        out.append("OP " as StaticString)
+        out.append(repeating: Self.space, count: widths.bytes - 5)
+        out.append("BYTES FS" as StaticString)
+        out.append(repeating: Self.space, count: widths.place - 1)
+        out.append("PATH\n" as StaticString)
     }
 
     public mutating func append(_ event: TraceEvent, to out: inout ByteBuffer) {
         appendTime(event, to: &out)
         Self.right(UInt64(event.pid), 8, &out)
         out.append(UInt8(ascii: " "))
-        event.command.withBytes { Self.text($0, 15, &out) }
+        event.command.withBytes { text($0, widths.command, &out) }
         colour(event.errno != nil ? .red : Self.colour(of: event.operation), &out)
         let place = event.operation.rawValue.trailingZeroBitCount
         let letters = place < Self.letters.count ? Self.letters[place].letters : "?"
@@ -75,10 +86,16 @@ public struct TraceTable: Sendable {
         }
         colour(.none, &out)
         out.append(repeating: Self.space, count: 3 - width)
-        if let bytes = event.bytes { Self.right(bytes, 10, &out) } else { out.append("         -" as StaticString) }
+        if let bytes = event.bytes {
+            Self.right(bytes, widths.bytes, &out)
+        } else {
+            out.append(repeating: Self.space, count: widths.bytes - 1)
+            out.append(UInt8(ascii: "-"))
+        }
         out.append(UInt8(ascii: " "))
-        event.place.name.withUnsafeBufferPointer { Self.text($0, 16, &out) }
-        appendPaths(event, room: style.columns.map { max($0 - (timeWidth + 57), 16) }, to: &out)
+        event.place.name.withUnsafeBufferPointer { text($0, widths.place, &out) }
+        let used = timeWidth + widths.command + widths.bytes + widths.place + 16
+        appendPaths(event, room: style.columns.map { max($0 - used, 16) }, to: &out)
         if let errno = event.errno {
             out.append(UInt8(ascii: " "))
             colour(.red, &out)
@@ -137,13 +154,18 @@ public struct TraceTable: Sendable {
 
     private static let space = UInt8(ascii: " ")
 
-    /// Padded to a width, and longer where it does not fit.
-    private static func text(_ bytes: UnsafeBufferPointer<UInt8>, _ width: Int, _ out: inout ByteBuffer) {
-        let start = out.count
-        if isPlain(bytes) {
+    /// Padded to a width; what does not fit is cut on a narrow terminal, and takes its room elsewhere.
+    private func text(_ bytes: UnsafeBufferPointer<UInt8>, _ width: Int, _ out: inout ByteBuffer) {
+        let (start, space) = (out.count, Self.space)
+        if Self.isPlain(bytes) {
+            if isNarrow, bytes.count > width {
+                out.append(UnsafeBufferPointer(rebasing: bytes[..<(width - 1)]))
+                out.append("…" as StaticString)
+                return out.append(space)
+            }
             out.append(bytes)
         } else {
-            let text = SafeText.line(bytes, limit: 255)
+            let text = SafeText.line(bytes, limit: isNarrow ? max(width - 1, 1) : 255)
             out.append(text)
             // Padding goes by what is seen, not by bytes.
             out.append(repeating: space, count: width - text.unicodeScalars.count)

@@ -31,7 +31,9 @@ package struct JSONSchema: Sendable {
     package static func ofTrace(here: String = #filePath) throws -> JSONSchema {
         let top = here.split(separator: "/").dropLast(3)
         let path = top.map { "/" + $0 }.joined() + "/docs/trace-schema.json"
-        guard let file = fopen(path, "re") ?? fopen("/kairos/trace-schema.json", "re") else { throw Problem(text: "cannot open \(path): errno \(errno)") }
+        guard let file = fopen(path, "re") ?? fopen("/kairos/trace-schema.json", "re") else {
+            throw Problem(text: "cannot open \(path): errno \(errno)")
+        }
         defer { fclose(file) }
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
