@@ -15,7 +15,7 @@ BPFOBJ  := $(OBJECTS)/kairos.bpf.o
 RELEASE := .build/release/kairos
 
 .DEFAULT_GOAL := build
-.PHONY: help deps bpf build debug test test-model test-unit test-integration vm test-vm vm-shell test-oracle coverage demo format lint install uninstall clean
+.PHONY: help deps bpf build debug test test-model test-unit test-integration vm test-vm vm-shell test-oracle coverage demo bench-trace format lint install uninstall clean
 
 .DELETE_ON_ERROR:
 
@@ -41,7 +41,7 @@ debug: deps $(BPFOBJ) ## build everything without optimisation
 
 # In the virtual machines `make test` runs what differs there: the probe sets, the engine, what is seen of every call. The rest
 # of the integration suite takes a quarter of an hour more under emulation: `make test-vm`.
-VM_TESTS := CoverageTests|PathTests|RootTests|IgnoreTests|StillnessTests|LiveLibZFSCoreTests
+VM_TESTS := CoverageTests|PathTests|RootTests|IgnoreTests|StillnessTests|LiveLibZFSCoreTests|/TraceTests/
 test: export FILTER = $(VM_TESTS)
 test: debug test-model test-vm ## run all tests (as root: real BPF, real pools; GUEST=none: no virtual machines)
 	$(SWIFT) test --skip-build
@@ -81,6 +81,10 @@ test-oracle: debug ## random operations, judged by reading all snapshots
 
 demo: build ## see it work on a scratch pool
 	$(RELEASE) demo
+
+bench-trace: build ## what 'kairos trace' costs beside fatrace, inotifywait and opensnoop, which it installs
+	@Tools/deps bench
+	$(RELEASE) bench trace
 
 format: ## format Swift sources in place, and C where clang-format is there
 	$(SWIFT) format --in-place --recursive --parallel Package.swift Sources Tests

@@ -178,6 +178,8 @@ static __noinline int call__submit(struct call_args *args)
 			u16 opcode;
 			u16 priority;
 			u32 fd;
+			u64 buffer, bytes;
+			s64 offset;
 		} iocb = {}; /* the beginning of struct iocb */
 		struct file *file;
 		u64 pointer = 0;
@@ -192,6 +194,9 @@ static __noinline int call__submit(struct call_args *args)
 		file = file__of(iocb.fd);
 		if (!file)
 			return call__unknown(KAIROS_OP_WRITE, args);
+		/* As it was asked for. Of several buffers their number is there, and not their bytes. */
+		args->bytes = iocb.opcode == IOCB_CMD_PWRITE ? iocb.bytes : 0;
+		args->offset = iocb.offset;
 		change__file(file, -1, KAIROS_OP_WRITE, args);
 	}
 	return i < args->result ? call__unknown(KAIROS_OP_WRITE, args) : 0;
