@@ -73,7 +73,8 @@ struct TraceRun: Sendable {
         let ready = own + "-ready"
         defer { unlink(ready) }
         return try await KairosProcess.run(["trace", "--ready-file", ready] + options) { kairos in
-            let isReady = await wait(for: KairosProcess.patience) { exists(ready) || kairos.isOver }
+            // The kernel checks some 50 programs first: long, where the machine is an emulated one.
+            let isReady = await wait(for: .seconds(300)) { exists(ready) || kairos.isOver }
             guard isReady, !kairos.isOver else {
                 throw KairosError(description: "the trace did not begin\n\(kairos.transcript)")
             }

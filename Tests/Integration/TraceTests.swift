@@ -94,7 +94,10 @@ extension IntegrationTests {
             let options = [
                 "--probes", set.rawValue, "--op", "all", "--failed", "--pid", "\(getpid())", "--record", file,
             ]
-            let shown = try await TraceRun.lines(options) { run in
+            let there = try Fixture.current().path("a") + "/recorded"
+            try makeDirectory(there)
+            defer { removeTree(there) }
+            let shown = try await TraceRun.lines(options, in: there) { run in
                 directory = run.directory
                 var work = TraceDeeds(directory: run.directory)
                 try work.doAll(hasFailures: true)
