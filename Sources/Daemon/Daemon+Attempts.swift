@@ -28,7 +28,8 @@ extension Daemon {
                 guid: guid, serial: attempt.serial, dataset: dataset.info.name, mapped: attempt.mapped,
                 mounted: dataset.mounted,
                 // An audit asks what was missed; what is in the cache of a device was not ZFS's to tell.
-                flushesVolume: dataset.isVolume && !attempt.isAudit, groups: AttemptWork.Groups(slots: probes.slots, slot: dataset.slot),
+                flushesVolume: dataset.isVolume && !attempt.isAudit,
+                groups: AttemptWork.Groups(slots: probes.slots, slot: dataset.slot),
                 properties: properties(of: attempt))
             if attempt.isCheck {
                 summary.checks += 1
@@ -181,7 +182,8 @@ extension Daemon {
             }
         case .failed(let operation, let kind, let error):
             dataset.takeBack(attempt)
-            let event: PolicyEvent = attempt.isCheck ? .checkFailed(at: now) : .failed(at: now)
+            let event: PolicyEvent =
+                attempt.isCheck ? .checkFailed(at: now) : kind == .timedOut ? .unanswered(at: now) : .failed(at: now)
             _ = dataset.policy.handle(event, now: now)
             failed(dataset, operation: operation, kind, error)
         }
