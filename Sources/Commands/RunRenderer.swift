@@ -287,7 +287,8 @@ final class JSONRunRenderer: RunRenderer {
         let counted = ChangeKind.allCases.filter { report.changes.counts[$0] > 0 }
         return Snapshot(
             time: Timestamp(seconds: report.time.seconds, nanoseconds: report.time.nanoseconds).rfc3339,
-            dataset: report.dataset, volume: report.isVolume ? true : nil, snapshot: report.name, trigger: report.trigger.rawValue,
+            dataset: report.dataset, volume: report.isVolume ? true : nil, snapshot: report.name,
+            trigger: report.trigger.rawValue,
             changes: Dictionary(uniqueKeysWithValues: counted.map { ($0.rawValue, report.changes.counts[$0]) }),
             calls: report.calls, paths: report.changes.paths.map { SafeText.line($0, limit: 4096) },
             morePaths: report.changes.morePaths,

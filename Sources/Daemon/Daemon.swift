@@ -161,7 +161,7 @@ public final class Daemon {
         let selection: Selection
         do {
             selection = try select(datasets)
-        } catch where error.reason == .volume {
+        } catch  where error.reason == .volume {
             throw .volume(error.name, refusedProbes.first)
         } catch { throw .selection(error) }
         if case .enabled = configuration.target, selection.watched.isEmpty {
@@ -171,7 +171,9 @@ public final class Daemon {
         let named: Set<String> = if case .named(let names, _) = configuration.target { Set(names) } else { [] }
         for info in selection.watched {
             // One that is named is wanted now; one that is inherited may be mounted later.
-            if info.kind != .volume, named.contains(info.name), mounts.dataset(named: info.name) == nil { throw .notMounted(info.name) }
+            if info.kind != .volume, named.contains(info.name), mounts.dataset(named: info.name) == nil {
+                throw .notMounted(info.name)
+            }
             do {
                 try watch(info)
             } catch { throw .lock(error) }

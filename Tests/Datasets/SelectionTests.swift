@@ -47,11 +47,12 @@ private func info(
     }
 
     @Test func otherValuesAreProblemsOnce() throws {
-        let selection = Selection.byProperty([
-            info("tank", enabled: PropertyValue("yes\u{1B}", .local)),
-            info("tank/a", enabled: PropertyValue("yes\u{1B}", .inherited(from: "tank"))),
-            info("tank/b", enabled: PropertyValue("ON", .local)),
-        ], volumes: false)
+        let selection = Selection.byProperty(
+            [
+                info("tank", enabled: PropertyValue("yes\u{1B}", .local)),
+                info("tank/a", enabled: PropertyValue("yes\u{1B}", .inherited(from: "tank"))),
+                info("tank/b", enabled: PropertyValue("ON", .local)),
+            ], volumes: false)
         #expect(selection.watched.isEmpty)
         #expect(selection.problems.map(\.dataset) == ["tank", "tank/b"])
         let text = try #require(selection.problems.first).description
@@ -72,7 +73,8 @@ private func info(
     ]
 
     @Test func alone() throws {
-        let selection = try Selection.explicit(["tank/sp ace", "tank", "tank"], recursive: false, of: datasets, volumes: false)
+        let selection = try Selection.explicit(
+            ["tank/sp ace", "tank", "tank"], recursive: false, of: datasets, volumes: false)
         #expect(selection.watched.map(\.name) == ["tank", "tank/sp ace"])
         #expect(selection.notices.count == 1)
         let other = try Selection.explicit(["tank/a/b"], recursive: false, of: datasets, volumes: false)
