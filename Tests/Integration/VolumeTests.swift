@@ -92,6 +92,7 @@ extension IntegrationTests {
                 #expect(snapshot.changes == [:])
                 #expect(try await texts(at: [3, 700, 4], in: snapshot, fixture) == ["first", "second", ""])
             }
+            CoverageReport.add(.zfs, "a write to a volume", "seen", "")
         }
 
         @Test("what lies in the cache of the device is in the snapshot too, and makes no other", .enabled(if: watched))
@@ -123,6 +124,7 @@ extension IntegrationTests {
                 }
                 #expect(try await texts(at: [0, 40], in: snapshot, fixture) == ["", "soon gone"])
             }
+            CoverageReport.add(.zfs, "a discard of a volume", "seen", "")
         }
 
         @Test("reading it, opening it and syncing it make none", .enabled(if: watched))
@@ -196,6 +198,9 @@ extension IntegrationTests {
                     let ready = try await kairos.event("ready") { $0.event == "ready" }
                     #expect(ready.datasets == [fixture.name("disks")])
                 }
+            }
+            for operation in ["a write to a volume", "a discard of a volume"] {
+                CoverageReport.add(.vfs, operation, "not watched, and told so", "")
             }
         }
     }
