@@ -173,8 +173,9 @@ extension Daemon {
             } else {
                 // What ZFS cannot tell counts as a change: a snapshot too many is better than one too few.
                 dataset.takeBack(attempt)
-                dataset.isFailing = false
                 _ = dataset.policy.handle(.changed, now: now)
+                // It may be its snapshot that fails.
+                if dataset.policy.consecutiveFailures == 0 { dataset.isFailing = false }
                 // What was seen while the check ran may be what it found.
                 let slot = probes.slots.read(dataset.slot)
                 let isSeen = slot.changes + dataset.resolvedChanges > attempt.changes || slot.groups?.isDirty == true
