@@ -41,7 +41,7 @@ debug: deps $(BPFOBJ) ## build everything without optimisation
 
 # In the virtual machines `make test` runs what differs there: the probe sets, the engine, what is seen of every call. The rest
 # of the integration suite takes a quarter of an hour more under emulation: `make test-vm`.
-VM_TESTS := CoverageTests|PathTests|RootTests|IgnoreTests|StillnessTests|LiveLibZFSCoreTests|/TraceTests/
+VM_TESTS := CoverageTests|PathTests|RootTests|IgnoreTests|StillnessTests|LiveLibZFSCoreTests|VolumeTests|OtherWaysTests|/TraceTests/
 test: export FILTER = $(VM_TESTS)
 test: debug test-model test-vm ## run all tests (as root: real BPF, real pools; GUEST=none: no virtual machines)
 	$(SWIFT) test --skip-build
@@ -64,11 +64,12 @@ test-vm: debug ## run the tests on a real pool in them (FILTER=, GUEST=)
 vm-shell: debug ## a shell in one of them (CMD=: run that instead)
 	@Tests/VM/run $(or $(GUEST),zfs-2.3) $(if $(CMD),-- sh -c '$(subst ','\'',$(CMD))')
 
-coverage: debug ## make docs/coverage.md: every operation by every probe set, here and in the virtual machines (half an hour)
+COVERAGE_TESTS := CoverageTests|VolumeTests|OtherWaysTests|OracleTests/(judgement|tinyRing|killed)
+coverage: debug ## make docs/coverage.md: every operation by every probe set, here and in the virtual machines (an hour)
 	@rm -rf .build/coverage && mkdir -p .build/coverage
 	KAIROS_COVERAGE=$(CURDIR)/.build/coverage/native.tsv KAIROS_ORACLE="--operations 20000 --pauses 40" \
-		$(SWIFT) test --skip-build --filter 'CoverageTests|OracleTests/judgement'
-	COVERAGE=.build/coverage ORACLE="--operations 20000 --pauses 40" FILTER='CoverageTests|OracleTests/judgement' \
+		$(SWIFT) test --skip-build --filter '$(COVERAGE_TESTS)'
+	COVERAGE=.build/coverage ORACLE="--operations 20000 --pauses 40" FILTER='$(COVERAGE_TESTS)' \
 		SKIP=NoSuchTest Tests/VM/test
 	Tests/coverage zfs-fuse=.build/coverage/native.tsv $(foreach g,zfs-2.3 zfs-2.1,$(g)=.build/coverage/$(g).tsv) >.build/coverage/coverage.md
 	cp .build/coverage/coverage.md docs/coverage.md

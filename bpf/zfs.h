@@ -26,6 +26,14 @@ struct dmu_tx {
 	u64 tx_txg;
 };
 
+struct objset {
+	struct dsl_dataset *os_dsl_dataset;
+};
+
+struct zvol_state {
+	struct objset *zv_objset;
+};
+
 #pragma clang attribute pop
 
 /* The slot of a dataset, by its `guid` property. User space fills it. */
@@ -144,6 +152,49 @@ int BPF_PROG(zfs__snapshot, struct dsl_dataset *ds, const char *name, struct dmu
 	if (s)
 		raise(name__is_ours(name) ? &s->captured_txg : &s->foreign_txg, BPF_CORE_READ(tx, tx_txg));
 	return 0;
+}
+
+/*
+ * In the sync of a transaction group: the dataset becomes another one's content, and what it held is gone. That is a
+ * rollback, to the snapshot that is the newest from now on, or a receive, whose own snapshot follows in the same sync.
+ * Either way nothing up to this group is left that is in no snapshot.
+ */
+SEC("fentry/dsl_dataset_clone_swap_sync_impl")
+int BPF_PROG(zfs__swap, struct dsl_dataset *clone, struct dsl_dataset *ds, struct dmu_tx *tx)
+{
+	struct kairos_slot *s = dataset__slot(ds);
+
+	if (s)
+		raise(&s->captured_txg, BPF_CORE_READ(tx, tx_txg));
+	return 0;
+}
+
+/*
+ * A volume is one object, so zfs__dirty() hears of it once in a transaction group, that is every few seconds under
+ * constant writes. When it has come to rest only each write tells. None of this is needed to know that it is dirty.
+ */
+static __always_inline int volume__touch(struct zvol_state *volume)
+{
+	struct kairos_slot *s = dataset__slot(BPF_CORE_READ(volume, zv_objset, os_dsl_dataset));
+	struct moment m = {.now = bpf_ktime_get_ns()};
+
+	m.begun = m.now;
+	if (s)
+		slot__touch(s, &m, false);
+	return 0;
+}
+
+SEC("fentry/zvol_log_write")
+int BPF_PROG(zfs__volume_write, struct zvol_state *volume)
+{
+	return volume__touch(volume);
+}
+
+/* A discard, or a write of zeros. */
+SEC("fentry/zvol_log_truncate")
+int BPF_PROG(zfs__volume_discard, struct zvol_state *volume)
+{
+	return volume__touch(volume);
 }
 
 static __always_inline int noise__begin(u32 dev)

@@ -166,6 +166,23 @@ int kairos_syncfs(int fd)
 	return syncfs(fd);
 }
 
+int kairos_write_back(int fd)
+{
+	return sync_file_range(fd, 0, 0,
+	                       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
+/* include/sys/fs/zfs.h of OpenZFS: BLKZNAME. */
+const size_t kairos_volume_name_size = 256;
+
+int kairos_volume_name(int fd, char *name)
+{
+	int result = ioctl(fd, _IOR(0x12, 125, char[256]), name);
+
+	name[255] = '\0';
+	return result;
+}
+
 int kairos_lock(int fd)
 {
 	return flock(fd, LOCK_EX | LOCK_NB);

@@ -63,7 +63,8 @@ struct Finding: Encodable {
 /// Looks at everything that Kairos depends on.
 enum Doctor {
     static func examine(verbose: Bool) -> [Finding] {
-        kernel() + permissions() + probes(verbose: verbose) + zfs()
+        let (set, findings) = probes(verbose: verbose)
+        return kernel() + permissions() + findings + zfs(set)
     }
 
     private static func kernel() -> [Finding] {
@@ -124,8 +125,8 @@ enum Doctor {
         ]
     }
 
-    /// Tries every set, as 'kairos run' tries them until one works.
-    private static func probes(verbose: Bool) -> [Finding] {
+    /// Tries every set, as 'kairos run' tries them until one works: that one, and what is to say of all.
+    private static func probes(verbose: Bool) -> (ProbeSet?, [Finding]) {
         var findings: [Finding] = []
         var taken: ProbeSet?
         for set in ProbeSet.allCases {
@@ -152,16 +153,19 @@ enum Doctor {
                     Finding(status: .warning, subject: "probes", detail: "\(error)\(log)", remedy: remedy))
             }
         }
-        guard taken == nil else { return findings }
+        guard taken == nil else { return (taken, findings) }
         // None at all.
-        return findings.map { finding in
-            var finding = finding
-            if finding.status == .warning { finding.status = .problem }
-            return finding
-        }
+        return (
+            nil,
+            findings.map { finding in
+                var finding = finding
+                if finding.status == .warning { finding.status = .problem }
+                return finding
+            }
+        )
     }
 
-    private static func zfs() -> [Finding] {
+    private static func zfs(_ set: ProbeSet?) -> [Finding] {
         let command: ZFSCommand
         do {
             command = try ZFSCommand.find(timeLimit: .seconds(20))
@@ -180,7 +184,7 @@ enum Doctor {
             var findings = [flavour(command), engine()]
             do {
                 let mounts = try MountTable.read()
-                findings += pools(command) + datasets(listing.datasets, mounts)
+                findings += pools(command) + datasets(listing.datasets, mounts, set)
             } catch {
                 findings.append(Finding(status: .problem, subject: "mounts", detail: error.description))
             }
@@ -240,7 +244,9 @@ enum Doctor {
         }
     }
 
-    private static func datasets(_ datasets: [DatasetInfo], _ mounts: MountTable) -> [Finding] {
+    private static func datasets(
+        _ datasets: [DatasetInfo], _ mounts: MountTable, _ set: ProbeSet?
+    ) -> [Finding] {
         guard !datasets.isEmpty else {
             return [
                 Finding(
@@ -248,9 +254,15 @@ enum Doctor {
                     remedy: "zpool import; zpool create")
             ]
         }
-        let selection = Selection.byProperty(datasets)
+        let volumes = set == .zfs
+        let selection = Selection.byProperty(datasets, volumes: volumes)
         let enabled = Set(selection.watched.map(\.name))
-        var findings = datasets.map { dataset($0, mounts, isEnabled: enabled.contains($0.name)) }
+        let leftOut = Set(selection.excluded.lazy.filter { $0.reason == .volume }.map(\.dataset))
+        var findings = datasets.map { info in
+            info.kind == .volume
+                ? volume(info, isSeen: volumes, isEnabled: enabled.contains(info.name) || leftOut.contains(info.name))
+                : dataset(info, mounts, isEnabled: enabled.contains(info.name))
+        }
         findings += selection.problems.map {
             Finding(status: .problem, subject: "property", detail: $0.description)
         }
@@ -269,21 +281,31 @@ enum Doctor {
         return findings
     }
 
+    private static func volume(_ info: DatasetInfo, isSeen: Bool, isEnabled: Bool) -> Finding {
+        if let finding = tooLong(info, isEnabled: isEnabled) { return finding }
+        let what = "\(SafeText.line(info.name)): a volume" + (isEnabled ? ", enabled" : "")
+        guard !isSeen else {
+            return Finding(status: .ok, subject: "dataset", detail: what + ": can be watched and snapshotted")
+        }
+        return Finding(
+            status: isEnabled ? .warning : .ok, subject: "dataset",
+            detail: what + ": not watched, only the probe set zfs sees what is written to it")
+    }
+
+    private static func tooLong(_ info: DatasetInfo, isEnabled: Bool) -> Finding? {
+        // "@kairos-2026-11-22T09.05.00.123Z" is 32 bytes.
+        guard info.name.utf8.count > DatasetName.longest - 32 else { return nil }
+        return Finding(
+            status: isEnabled ? .problem : .warning, subject: "dataset",
+            detail: "\(SafeText.line(info.name)): its name leaves no room for a snapshot's "
+                + "(\(DatasetName.longest) bytes together)",
+            remedy: "zfs rename it, or a dataset above it, to something shorter")
+    }
+
     private static func dataset(_ info: DatasetInfo, _ mounts: MountTable, isEnabled: Bool) -> Finding {
         let name = SafeText.line(info.name)
         let mark = isEnabled ? ", enabled" : ""
-        // "@kairos-2026-11-22T09.05.00.123Z" is 32 bytes.
-        if info.name.utf8.count > DatasetName.longest - 32 {
-            return Finding(
-                status: isEnabled ? .problem : .warning, subject: "dataset",
-                detail: "\(name): its name leaves no room for a snapshot's (\(DatasetName.longest) bytes together)",
-                remedy: "zfs rename it, or a dataset above it, to something shorter")
-        }
-        if info.kind == .volume {
-            return Finding(
-                status: isEnabled ? .warning : .ok, subject: "dataset",
-                detail: "\(name): a volume\(mark): not seen by these probes, not watched")
-        }
+        if let finding = tooLong(info, isEnabled: isEnabled) { return finding }
         guard let mounted = mounts.dataset(named: info.name), let point = mounted.mountPoints.first else {
             return Finding(
                 status: isEnabled ? .warning : .ok, subject: "dataset",

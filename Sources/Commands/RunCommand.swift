@@ -89,13 +89,17 @@ struct RunCommand: ParsableCommand {
     var zfsCommand: String?
 
     @Option(help: .hidden)
+    var zfsTimeLimit: String?
+
+    @Option(help: .hidden)
     var ringBytes = 1 << 20
 
     mutating func run() throws {
         let configuration = try checked()
         try Privileges.requireRoot("kairos run")
         Output.ignoreBrokenPipe()
-        let command = try ZFSAccess.command(at: zfsCommand)
+        var command = try ZFSAccess.command(at: zfsCommand)
+        if let limit = try duration("--zfs-time-limit", zfsTimeLimit) { command.timeLimit = limit }
         let output = OutputQueue()
         let renderer: any RunRenderer = json ? JSONRunRenderer(output) : TextRunRenderer(output, verbose: verbose)
         let summary: Summary

@@ -75,7 +75,7 @@ final class TextRunRenderer: RunRenderer {
         line += report.isDryRun ? " (dry run)" : ""
         let kinds = ChangeKind.allCases.filter { report.changes.counts[$0] > 0 }
             .map { "\(report.changes.counts[$0]) \($0.rawValue)" }
-        line += ": " + (kinds.isEmpty ? unseen(report.trigger) : kinds.joined(separator: ", "))
+        line += ": " + (kinds.isEmpty ? unseen(report) : kinds.joined(separator: ", "))
         if !report.changes.paths.isEmpty {
             line += ": " + report.changes.paths.map { SafeText.line($0, limit: 80) }.joined(separator: ", ")
         }
@@ -93,8 +93,10 @@ final class TextRunRenderer: RunRenderer {
         return line
     }
 
-    private static func unseen(_ trigger: SnapshotTrigger) -> String {
-        trigger == .start ? "changes from before the start" : "a change that no probe named"
+    private static func unseen(_ report: SnapshotReport) -> String {
+        if report.isVolume, report.calls > 0 { return "volume written, \(Human.count(report.calls, "write"))" }
+        if report.trigger == .start { return "changes from before the start" }
+        return report.isVolume ? "volume changed" : "a change that no probe named"
     }
 
     static func text(_ missed: DaemonEvent.MissedReport) -> String {
@@ -194,6 +196,7 @@ final class JSONRunRenderer: RunRenderer {
         let event = "snapshot"
         var time: String
         var dataset: String
+        var volume: Bool?
         var snapshot: String
         var trigger: String
         var changes: [String: UInt64]
@@ -284,7 +287,8 @@ final class JSONRunRenderer: RunRenderer {
         let counted = ChangeKind.allCases.filter { report.changes.counts[$0] > 0 }
         return Snapshot(
             time: Timestamp(seconds: report.time.seconds, nanoseconds: report.time.nanoseconds).rfc3339,
-            dataset: report.dataset, snapshot: report.name, trigger: report.trigger.rawValue,
+            dataset: report.dataset, volume: report.isVolume ? true : nil, snapshot: report.name,
+            trigger: report.trigger.rawValue,
             changes: Dictionary(uniqueKeysWithValues: counted.map { ($0.rawValue, report.changes.counts[$0]) }),
             calls: report.calls, paths: report.changes.paths.map { SafeText.line($0, limit: 4096) },
             morePaths: report.changes.morePaths,

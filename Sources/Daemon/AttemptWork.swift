@@ -11,6 +11,8 @@ enum AttemptWork {
         var dataset: String
         var mapped: MappedFiles
         var mounted: MountedDataset?
+        /// A volume whose block device is to be written back first.
+        var flushesVolume = false
         var groups: Groups
         var properties: [SnapshotProperty]
     }
@@ -23,10 +25,13 @@ enum AttemptWork {
 
     /// Flushes on a thread that may block.
     static func flush(_ jobs: [Job], _ mounts: MountTable) async -> [UInt64: [String]] {
-        guard jobs.contains(where: { !$0.mapped.isEmpty }) else { return [:] }
+        guard jobs.contains(where: { !$0.mapped.isEmpty || $0.flushesVolume }) else { return [:] }
         return await WorkerThreads.shared.value {
             var warnings: [UInt64: [String]] = [:]
             for job in jobs {
+                if job.flushesVolume, let warning = VolumeFlush.run(job.dataset) {
+                    warnings[job.guid, default: []].append(warning)
+                }
                 guard let mounted = job.mounted,
                     let warning = Flush.run(job.mapped, mount: mounted, mounts: mounts)
                 else { continue }

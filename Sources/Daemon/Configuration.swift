@@ -79,8 +79,10 @@ struct DatasetSettings: Hashable, Sendable {
             problems.append("\(info.name): \(error); using the defaults for all of its times")
             policy = Settings()
         }
-        var ignore = overrides.ignore ?? IgnoreRules()
-        if overrides.ignore == nil, let list = info.settings[KairosProperty.ignore]?.value {
+        // A volume has no paths that a rule could mean.
+        let hasPaths = info.kind != .volume
+        var ignore = hasPaths ? overrides.ignore ?? IgnoreRules() : IgnoreRules()
+        if hasPaths, overrides.ignore == nil, let list = info.settings[KairosProperty.ignore]?.value {
             do {
                 ignore = try IgnoreRules(parsing: list)
             } catch {

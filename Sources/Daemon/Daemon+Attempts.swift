@@ -26,7 +26,10 @@ extension Daemon {
             let attempt = start(dataset, action)
             let job = AttemptWork.Job(
                 guid: guid, serial: attempt.serial, dataset: dataset.info.name, mapped: attempt.mapped,
-                mounted: dataset.mounted, groups: AttemptWork.Groups(slots: probes.slots, slot: dataset.slot),
+                mounted: dataset.mounted,
+                // An audit asks what was missed; what is in the cache of a device was not ZFS's to tell.
+                flushesVolume: dataset.isVolume && !attempt.isAudit,
+                groups: AttemptWork.Groups(slots: probes.slots, slot: dataset.slot),
                 properties: properties(of: attempt))
             if attempt.isCheck {
                 summary.checks += 1
@@ -170,15 +173,18 @@ extension Daemon {
             } else {
                 // What ZFS cannot tell counts as a change: a snapshot too many is better than one too few.
                 dataset.takeBack(attempt)
-                dataset.isFailing = false
                 _ = dataset.policy.handle(.changed, now: now)
+                // It may be its snapshot that fails.
+                if dataset.policy.consecutiveFailures == 0 { dataset.isFailing = false }
                 // What was seen while the check ran may be what it found.
-                let seen = probes.slots.read(dataset.slot).changes + dataset.resolvedChanges
-                if attempt.isAudit, seen == attempt.changes, dataset.summary.isEmpty { missed(dataset) }
+                let slot = probes.slots.read(dataset.slot)
+                let isSeen = slot.changes + dataset.resolvedChanges > attempt.changes || slot.groups?.isDirty == true
+                if attempt.isAudit, !isSeen, dataset.summary.isEmpty { missed(dataset) }
             }
         case .failed(let operation, let kind, let error):
             dataset.takeBack(attempt)
-            let event: PolicyEvent = attempt.isCheck ? .checkFailed(at: now) : .failed(at: now)
+            let event: PolicyEvent =
+                attempt.isCheck ? .checkFailed(at: now) : kind == .timedOut ? .unanswered(at: now) : .failed(at: now)
             _ = dataset.policy.handle(event, now: now)
             failed(dataset, operation: operation, kind, error)
         }
@@ -225,8 +231,8 @@ extension Daemon {
         report(
             .snapshot(
                 SnapshotReport(
-                    dataset: dataset.info.name, name: taken.name.text, trigger: attempt.trigger,
-                    changes: attempt.summary,
+                    dataset: dataset.info.name, isVolume: dataset.isVolume, name: taken.name.text,
+                    trigger: attempt.trigger, changes: attempt.summary,
                     calls: attempt.changes - min(dataset.changesCaptured, attempt.changes),
                     time: SystemClock.wall(at: finished),
                     window: window.map { .nanoseconds(Int64(clamping: $0)) }, engineTime: taken.duration,

@@ -11,7 +11,7 @@ extension Daemon {
     /// What of these datasets is to be watched.
     func select(_ datasets: [DatasetInfo]) throws(SelectionError) -> Selection {
         guard case .named(let names, let recursive) = configuration.target else {
-            return try Self.select(configuration.target, datasets)
+            return try Self.select(configuration.target, datasets, volumes: probes.seesVolumes)
         }
         // A dataset that was renamed since the start is still the one that was meant; one that was destroyed is left
         // out, for the sake of the others.
@@ -19,7 +19,8 @@ extension Daemon {
             guard let guid = namedGUIDs[name] else { return name }
             return datasets.first { $0.guid == guid }?.name ?? datasets.first { $0.name == name }?.name
         }
-        let selection = try Self.select(.named(current, recursive: recursive), datasets)
+        let selection = try Self.select(
+            .named(current, recursive: recursive), datasets, volumes: probes.seesVolumes)
         for name in names {
             if let info = datasets.first(where: { $0.name == name }),
                 !datasets.contains(where: { $0.guid == namedGUIDs[name] })
@@ -31,11 +32,12 @@ extension Daemon {
     }
 
     static func select(
-        _ target: Configuration.Target, _ datasets: [DatasetInfo]
+        _ target: Configuration.Target, _ datasets: [DatasetInfo], volumes: Bool
     ) throws(SelectionError) -> Selection {
         switch target {
-        case .enabled: .byProperty(datasets)
-        case .named(let names, let recursive): try .explicit(names, recursive: recursive, of: datasets)
+        case .enabled: .byProperty(datasets, volumes: volumes)
+        case .named(let names, let recursive):
+            try .explicit(names, recursive: recursive, of: datasets, volumes: volumes)
         }
     }
 
@@ -79,8 +81,8 @@ extension Daemon {
         probes.slots.setFlags(
             dataset.slot, wakesAtCommit: dataset.settings.followsCommits,
             wakesAtRecords: !dataset.settings.ignore.isEmpty,
-            // A zfs-fuse beside the kernel's OpenZFS has groups of its own.
-            hasGroups: hasGroups && dataset.mounted?.flavour != .fuse)
+            // A zfs-fuse beside the kernel's OpenZFS has groups of its own. Of a volume nothing else tells.
+            hasGroups: dataset.isVolume || hasGroups && dataset.mounted?.flavour != .fuse)
     }
 
     /// From the moment on that OpenZFS has been seen to call the probe of its transaction groups, they tell. Until then
@@ -254,7 +256,7 @@ extension Daemon {
         }
         for dataset in watched.values {
             let key = "unmounted " + dataset.info.name
-            if dataset.mounted != nil {
+            if dataset.mounted != nil || dataset.isVolume {
                 told.forget(key)
             } else if told.isNew(key) {
                 report(.notice("\(dataset.info.name) is not mounted: it is watched as soon as it is"))

@@ -47,7 +47,9 @@ extension Daemon {
         guard record.time <= stoppedAt else { return }
         recordsTaken += 1
         switch record.kind {
-        case .zfsCommand: list()
+        case .zfsCommand:
+            list()
+            doubt(at: record.time)
         // It only wakes: the slot says the rest.
         case .dirty: break
         case .candidate:
@@ -204,6 +206,15 @@ extension Daemon {
         remoteSuspicion = nil
         lastRemoteCheck = now
         suspectAll(at: since)
+    }
+
+    /// A `zfs` command ended at `time`: it may have taken a snapshot, or rolled one back. Where OpenZFS itself does not tell
+    /// what is captured, only a look does.
+    private func doubt(at time: UInt64) {
+        let now = Instant(nanoseconds: SystemClock.monotonic())
+        for dataset in watched.values where !probes.slots.hasGroups(dataset.slot) {
+            _ = dataset.policy.handle(.doubted(at: Instant(nanoseconds: time)), now: now)
+        }
     }
 
     func suspectAll(at time: UInt64) {

@@ -8,43 +8,6 @@ import Snapshots
 import SystemPackage
 import Tracing
 
-/// Why a daemon could not start. Nothing was left behind.
-public enum StartError: Error, Sendable, CustomStringConvertible {
-    case probes(ProbeError)
-    case selection(SelectionError)
-    case zfs(ZFSError)
-    case engine(ZFSCoreError)
-    case mounts(MountTableError)
-    case lock(InstanceLockError)
-    case notMounted(String)
-    case nothingEnabled(notes: [String])
-    case tooMany(Int)
-    case system(String, Errno)
-
-    public var description: String {
-        switch self {
-        case .probes(let error): error.description
-        case .selection(let error): error.description
-        case .zfs(let error): error.description
-        case .engine(let error):
-            "--engine \(EngineChoice.libzfsCore.rawValue): \(error); \(error.hint); or leave the flag out"
-        case .mounts(let error): error.description
-        case .lock(let error): error.description
-        case .notMounted(let name):
-            "\(SafeText.line(name)) is not mounted here, so its changes cannot be seen: mount it with "
-                + "'zfs mount \(SafeText.line(name))' (its mountpoint must not be 'none')"
-        case .nothingEnabled(let notes):
-            ([
-                "no dataset has kairos:enabled=on: name one ('kairos run tank/home'), "
-                    + "or enable it for good ('zfs set kairos:enabled=on tank/home')"
-            ] + notes).joined(separator: "; ")
-        case .tooMany(let count):
-            "\(count) datasets are more than the \(SlotTable.capacity) that can be watched at once"
-        case .system(let operation, let errno): "cannot \(operation): \(errno)"
-        }
-    }
-}
-
 /// The program's heart: probes on one side, snapshots on the other, one policy for each dataset between them.
 ///
 /// One thread runs it all and owns all its state. What may block runs elsewhere and answers through the inbox: ZFS
@@ -163,7 +126,10 @@ public final class Daemon {
         }
         let datasets: [DatasetInfo]
         do { datasets = try listing.get().datasets } catch { throw .zfs(error) }
-        do { _ = try Self.select(configuration.target, datasets) } catch { throw .selection(error) }
+        do {
+            // Whether the set is taken that sees volumes is not known yet.
+            _ = try Self.select(configuration.target, datasets, volumes: true)
+        } catch { throw .selection(error) }
         do { mounts = try MountTable.read(from: mountInfo) } catch { throw .mounts(error) }
         do {
             let choice = try Probes.choose(
@@ -195,6 +161,8 @@ public final class Daemon {
         let selection: Selection
         do {
             selection = try select(datasets)
+        } catch  where error.reason == .volume {
+            throw .volume(error.name, refusedProbes.first)
         } catch { throw .selection(error) }
         if case .enabled = configuration.target, selection.watched.isEmpty {
             throw .nothingEnabled(notes: selection.excluded.map(\.description) + selection.problems.map(\.description))
@@ -203,7 +171,9 @@ public final class Daemon {
         let named: Set<String> = if case .named(let names, _) = configuration.target { Set(names) } else { [] }
         for info in selection.watched {
             // One that is named is wanted now; one that is inherited may be mounted later.
-            if named.contains(info.name), mounts.dataset(named: info.name) == nil { throw .notMounted(info.name) }
+            if info.kind != .volume, named.contains(info.name), mounts.dataset(named: info.name) == nil {
+                throw .notMounted(info.name)
+            }
             do {
                 try watch(info)
             } catch { throw .lock(error) }

@@ -72,11 +72,13 @@ public struct ChangeReport: Sendable {
 /// One snapshot that was taken.
 public struct SnapshotReport: Sendable {
     public var dataset: String
+    /// It has no files that could have changed: `changes` is empty.
+    public var isVolume: Bool
     /// The part after `@`.
     public var name: String
     public var trigger: SnapshotTrigger
     public var changes: ChangeSummary
-    /// Changes by the slot's count, each call counted.
+    /// Changes by the slot's count, each call counted; of a volume, each write that came to it.
     public var calls: UInt64
     /// When it was done, seconds and nanoseconds since 1970.
     public var time: (seconds: Int64, nanoseconds: Int64)

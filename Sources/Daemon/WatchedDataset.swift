@@ -71,6 +71,9 @@ final class WatchedDataset {
     /// It was told that an attempt takes long.
     var isStuckReported = false
 
+    /// It has no mount and no files: transaction groups alone tell of it.
+    var isVolume: Bool { info.kind == .volume }
+
     init(
         info: DatasetInfo, slot: Int, lock: consuming InstanceLock?, settings: DatasetSettings, reading: SlotReading,
         now: UInt64

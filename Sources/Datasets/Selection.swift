@@ -2,7 +2,7 @@
 public struct Selection: Hashable, Sendable {
     /// Why a dataset that was asked for is not watched.
     public enum Reason: Hashable, Sendable, CustomStringConvertible {
-        /// A block device: its writes go past the file system.
+        /// A block device, and there is no probe that sees its writes.
         case volume
         /// `com.sun:auto-snapshot=false`.
         case autoSnapshotOff
@@ -16,7 +16,9 @@ public struct Selection: Hashable, Sendable {
         /// The reason as the end of a sentence that begins with the dataset's name. Printable.
         public var description: String {
             switch self {
-            case .volume: "is a volume: writes to it go past the file system, where the probes are"
+            case .volume:
+                "is a volume: writes to it go past the file system, and only the probe set zfs, which is not in use here"
+                    + " ('kairos doctor' says why), sees them"
             case .autoSnapshotOff:
                 "has com.sun:auto-snapshot=false; name it on the command line to watch it all the same"
             case .off: "has kairos:enabled=off; name it on the command line to watch it all the same"
@@ -54,7 +56,7 @@ public struct Selection: Hashable, Sendable {
         }
     }
 
-    /// The file systems to watch, sorted by name.
+    /// The datasets to watch, sorted by name.
     public var watched: [DatasetInfo] = []
     /// What was asked for and is left out.
     public var excluded: [Exclusion] = []
@@ -70,7 +72,7 @@ public struct SelectionError: Error, Hashable, Sendable, CustomStringConvertible
     public enum Reason: Hashable, Sendable {
         /// No file system or volume has this name.
         case unknown
-        /// It is a volume.
+        /// It is a volume, and there is no probe that sees its writes.
         case volume
         /// It names a snapshot or bookmark.
         case snapshot
@@ -91,7 +93,8 @@ public struct SelectionError: Error, Hashable, Sendable, CustomStringConvertible
         return switch reason {
         case .unknown: "there is no dataset \(shown); see 'zfs list' for their names"
         case .volume:
-            "\(shown) is a volume: its writes go past the file system, where the probes are; name file systems"
+            "\(shown) is a volume: writes to it go past the file system, and only the probe set zfs, which is not in use"
+                + " here ('kairos doctor' says why), sees them; name file systems"
         case .snapshot:
             "\(shown) is a snapshot or bookmark, which does not change; name its dataset,"
                 + " '\(SafeText.line(String(name.prefix { $0 != "@" && $0 != "#" })))'"
@@ -104,18 +107,20 @@ public struct SelectionError: Error, Hashable, Sendable, CustomStringConvertible
 extension Selection {
     /// The datasets that their properties ask to watch.
     ///
-    /// A file system is watched when `kairos:enabled=on` is set on it, or inherited from a dataset on which it is set
+    /// A dataset is watched when `kairos:enabled=on` is set on it, or inherited from a dataset on which it is set
     /// *locally*. A received value enables nothing: `zfs send -p` copies properties, and a snapshot of a replica makes
     /// its next incremental receive fail.
     ///
-    /// - Parameter datasets: all of the host, for where a value is inherited from has to be looked at.
-    public static func byProperty(_ datasets: [DatasetInfo]) -> Selection {
+    /// - Parameters:
+    ///   - datasets: all of the host, for where a value is inherited from has to be looked at.
+    ///   - volumes: whether the probes see what is written to volumes.
+    public static func byProperty(_ datasets: [DatasetInfo], volumes: Bool) -> Selection {
         var selection = Selection()
         let byName = Dictionary(datasets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         for dataset in datasets.sorted(by: { $0.name < $1.name }) {
             guard let enabled = dataset.properties[KairosProperty.enabled], enabled.isSet else { continue }
             switch enabled.value {
-            case "on": selection.add(dataset, enabled.source, byName)
+            case "on": selection.add(dataset, enabled.source, byName, volumes)
             case "off": break
             default: selection.report(dataset, enabled)
             }
@@ -123,7 +128,9 @@ extension Selection {
         return selection
     }
 
-    private mutating func add(_ dataset: DatasetInfo, _ source: PropertySource, _ byName: [String: DatasetInfo]) {
+    private mutating func add(
+        _ dataset: DatasetInfo, _ source: PropertySource, _ byName: [String: DatasetInfo], _ volumes: Bool
+    ) {
         var origin = dataset
         if case .inherited(let ancestor) = source {
             guard let found = byName[ancestor] else {
@@ -134,7 +141,7 @@ extension Selection {
         }
         if origin.properties[KairosProperty.enabled]?.source != .local {
             excluded.append(Exclusion(dataset: dataset.name, reason: .received(at: origin.name)))
-        } else if dataset.kind == .volume {
+        } else if dataset.kind == .volume, !volumes {
             excluded.append(Exclusion(dataset: dataset.name, reason: .volume))
         } else if dataset.isAutoSnapshotOff {
             excluded.append(Exclusion(dataset: dataset.name, reason: .autoSnapshotOff))
@@ -155,17 +162,18 @@ extension Selection {
     ///
     /// - Parameters:
     ///   - names: as given.
-    ///   - recursive: with every file system below them, except those that say `off` themselves.
+    ///   - recursive: with every dataset below them, except those that say `off` themselves.
     ///   - datasets: all of the host.
+    ///   - volumes: whether the probes see what is written to volumes.
     /// - Throws: for the first name that cannot be watched.
     public static func explicit(
-        _ names: [String], recursive: Bool, of datasets: [DatasetInfo]
+        _ names: [String], recursive: Bool, of datasets: [DatasetInfo], volumes: Bool
     ) throws(SelectionError) -> Selection {
         var selection = Selection()
         let byName = Dictionary(datasets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         var chosen: Set<String> = []
         for name in names {
-            let dataset = try check(name, byName)
+            let dataset = try check(name, byName, volumes)
             guard chosen.insert(name).inserted else { continue }
             selection.watched.append(dataset)
             if dataset.isAutoSnapshotOff {
@@ -175,15 +183,17 @@ extension Selection {
                 selection.notices.append("\(name) is watched although it has kairos:enabled=off: it was named")
             }
         }
-        if recursive { selection.addDescendants(of: names, in: datasets, chosen: chosen) }
+        if recursive { selection.addDescendants(of: names, in: datasets, chosen: chosen, volumes) }
         selection.watched.sort { $0.name < $1.name }
         return selection
     }
 
-    private mutating func addDescendants(of names: [String], in datasets: [DatasetInfo], chosen: Set<String>) {
+    private mutating func addDescendants(
+        of names: [String], in datasets: [DatasetInfo], chosen: Set<String>, _ volumes: Bool
+    ) {
         for dataset in datasets.sorted(by: { $0.name < $1.name })
         where !chosen.contains(dataset.name) && names.contains(where: { DatasetName.isBelow(dataset.name, $0) }) {
-            if dataset.kind == .volume {
+            if dataset.kind == .volume, !volumes {
                 excluded.append(Exclusion(dataset: dataset.name, reason: .volume))
             } else if dataset.isAutoSnapshotOff {
                 excluded.append(Exclusion(dataset: dataset.name, reason: .autoSnapshotOff))
@@ -196,7 +206,7 @@ extension Selection {
     }
 
     private static func check(
-        _ name: String, _ byName: [String: DatasetInfo]
+        _ name: String, _ byName: [String: DatasetInfo], _ volumes: Bool
     ) throws(SelectionError) -> DatasetInfo {
         if name.utf8.first == UInt8(ascii: "/") || name.utf8.starts(with: "./".utf8) {
             throw SelectionError(name: name, reason: .path)
@@ -206,7 +216,7 @@ extension Selection {
         }
         if let fault = DatasetName.fault(in: name) { throw SelectionError(name: name, reason: .illegal(fault)) }
         guard let dataset = byName[name] else { throw SelectionError(name: name, reason: .unknown) }
-        if dataset.kind == .volume { throw SelectionError(name: name, reason: .volume) }
+        if dataset.kind == .volume, !volumes { throw SelectionError(name: name, reason: .volume) }
         return dataset
     }
 }

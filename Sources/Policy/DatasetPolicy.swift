@@ -43,9 +43,14 @@ public struct DatasetPolicy: Sendable, Equatable {
             // A time ahead of our clock must not put the max-delay off.
             add(Exposure(first: min(first, now), last: max(first, last), begun: begun, commit: commit))
         case .dirty(let first, let last, let commit):
-            add(Exposure(first: min(first, now), last: max(first, last), commit: commit, isCertain: true))
+            add(
+                Exposure(
+                    first: min(first, now), last: max(first, last), commit: commit, isGrouped: true, isMarked: false))
         case .captured:
-            if let pending, pending.isCertain, !pending.isConfirmed { self.pending = nil }
+            takeBackGroups()
+        case .doubted(let at):
+            doubtThrough = later(doubtThrough, at)
+            if let confirmed = pending?.confirmed, at > confirmed { pending?.confirmed = nil }
         case .resolved(let at, let commit, let begun):
             addResolved(Exposure(first: min(at, now), last: at, begun: begun, commit: commit))
         case .suspected(let at):
@@ -56,10 +61,16 @@ public struct DatasetPolicy: Sendable, Equatable {
             succeed(started: started, finished: finished)
         case .failed(let at), .checkFailed(let at):
             fail(at: at)
+        case .unanswered(let at):
+            // Certain is what groups say now, or a change that comes later. Nothing else.
+            attempt?.exposure?.confirmed = nil
+            attempt?.exposure?.isGrouped = false
+            fail(at: at)
+            doubtThrough = later(doubtThrough, at)
         case .unchanged(let started):
             settle(started: started)
         case .changed:
-            confirm()
+            confirm(at: now)
         case .flush:
             isFlushing = true
             return decide(now: now)
@@ -118,6 +129,15 @@ extension DatasetPolicy {
         pending.join(exposure)
     }
 
+    /// Of what groups told nothing is left; what they cannot know may be.
+    private mutating func takeBackGroups() {
+        if let pending, pending.isGrouped, !pending.isConfirmed {
+            if pending.isMarked { self.pending?.isGrouped = false } else { self.pending = nil }
+        }
+        // The change that could not be snapshotted is captured by somebody else.
+        if pending == nil, attempt == nil { snapshotFailures = Failures() }
+    }
+
     private mutating func addResolved(_ exposure: Exposure) {
         guard !isSettled(exposure.last) else { return }
         if isCovered(exposure.last) {
@@ -151,7 +171,7 @@ extension DatasetPolicy {
     /// The pending changes, if it is certain that one of them is in no snapshot.
     private var certain: Exposure? {
         guard let pending else { return nil }
-        if let doubtThrough, !pending.isConfirmed, !pending.isCertain, pending.surelyAfter <= doubtThrough {
+        if let doubtThrough, !pending.isConfirmed, !pending.isGrouped, pending.surelyAfter <= doubtThrough {
             return nil
         }
         return pending
@@ -180,14 +200,16 @@ extension DatasetPolicy {
         // What was done while the check ran is certain: had it been done before ZFS answered, the answer had been
         // another one. Only the clock's slack before the start remains open.
         doubtThrough = later(doubtThrough, started)
+        // A change that could not be snapshotted is in a snapshot after all, or is gone.
+        snapshotFailures = Failures()
         checkFailures = Failures()
     }
 
-    private mutating func confirm() {
+    private mutating func confirm(at now: Instant) {
         guard let attempt, attempt.isCheck else { return }
         self.attempt = nil
         if var exposure = Exposure.union(attempt.exposure, attempt.suspicion) {
-            exposure.isConfirmed = true
+            exposure.confirmed = now
             add(exposure)
         }
         checkFailures = Failures()
@@ -274,7 +296,9 @@ extension DatasetPolicy {
 
     private func checkPlan(of exposure: Exposure) -> Plan {
         let due = min(exposure.last + settings.quiet, exposure.first + settings.maxDelay)
-        let at = isFlushing ? Instant.boot : earliest(due, after: lastAttemptStart, checkFailures)
+        var at = isFlushing ? Instant.boot : earliest(due, after: lastAttemptStart, checkFailures)
+        // Where a change would only be found to be snapshotted, there is no hurry before that may be tried again.
+        if !isFlushing, pending != nil, let retryAt = snapshotFailures.retryAt(settings) { at = max(at, retryAt) }
         return Plan(action: .check, at: at)
     }
 

@@ -6,10 +6,14 @@ struct Exposure: Sendable, Equatable {
     var begun: Instant?
     /// Whether the newest one was a commit point.
     var commit: Bool
-    /// ZFS itself said that there is a change: due at once, and past doubt whatever the times say.
-    var isConfirmed = false
-    /// Past doubt whatever the times say, and due in its time.
-    var isCertain = false
+    /// When a check came back that had found a change: due at once, and past doubt whatever the times say.
+    var confirmed: Instant?
+    /// ZFS's transaction groups tell of a change: past doubt whatever the times say, and due in its time.
+    var isGrouped = false
+    /// There is also something that they do not tell of.
+    var isMarked = true
+
+    var isConfirmed: Bool { confirmed != nil }
 
     /// One of them was done after this.
     var surelyAfter: Instant { begun.map { min($0, last) } ?? last }
@@ -23,8 +27,9 @@ struct Exposure: Sendable, Equatable {
             last: newest,
             begun: lhs.begun == nil && rhs.begun == nil ? nil : max(lhs.surelyAfter, rhs.surelyAfter),
             commit: (lhs.last == newest && lhs.commit) || (rhs.last == newest && rhs.commit),
-            isConfirmed: lhs.isConfirmed || rhs.isConfirmed,
-            isCertain: lhs.isCertain || rhs.isCertain
+            confirmed: earlier(lhs.confirmed, rhs.confirmed),
+            isGrouped: lhs.isGrouped || rhs.isGrouped,
+            isMarked: lhs.isMarked || rhs.isMarked
         )
     }
 }
@@ -71,6 +76,11 @@ struct Failures: Sendable, Equatable {
         }
         return last + min(delay, settings.backoffLimit)
     }
+}
+
+private func earlier(_ lhs: Instant?, _ rhs: Instant?) -> Instant? {
+    guard let lhs, let rhs else { return lhs ?? rhs }
+    return min(lhs, rhs)
 }
 
 private let endOfClock = Duration.nanoseconds(Int64.max)

@@ -11,6 +11,9 @@ public enum PolicyEvent: Sendable, Hashable {
     /// They say that no change is left: somebody else's snapshot has it. Takes back what `dirty` told, and nothing else;
     /// to be told at the same times.
     case captured
+    /// Somebody used ZFS and was done at `at`: what changed up to then may be in a snapshot of theirs, or rolled back. It is
+    /// checked, where `dirty` does not say it for certain.
+    case doubted(at: Instant)
     /// A change whose dataset was found in user space from a path: it has a time but no epoch. May come late. `begun`: as of
     /// marks.
     case resolved(at: Instant, commit: Bool, begun: Instant? = nil)
@@ -24,6 +27,9 @@ public enum PolicyEvent: Sendable, Hashable {
     case succeeded(started: Instant, finished: Instant)
     /// The snapshot in flight could not be made.
     case failed(at: Instant)
+    /// The snapshot in flight was given up without an answer: it may have been made, or be made yet. The next attempt is
+    /// a check.
+    case unanswered(at: Instant)
     /// The check in flight found the files equal to the newest snapshot. `started`: when the epoch was stored, or a
     /// little earlier.
     case unchanged(started: Instant)
@@ -56,8 +62,8 @@ public enum Trigger: String, Sendable, Hashable, CaseIterable {
 /// What the daemon is to do now. Handing it out is the start of the attempt: the policy takes it to be in flight until
 /// it is told the result.
 public enum PolicyAction: Sendable, Hashable {
-    /// Store epoch + 1, flush mapped stores, take a snapshot; answer with `succeeded` or `failed`. The changes that
-    /// made it due were seen from `first` to `last`.
+    /// Store epoch + 1, flush mapped stores, take a snapshot; answer with `succeeded`, `failed` or `unanswered`. The
+    /// changes that made it due were seen from `first` to `last`.
     case snapshot(Trigger, first: Instant, last: Instant)
     /// Store epoch + 1, then ask ZFS whether anything changed since the newest snapshot; answer with `unchanged`,
     /// `changed` or `checkFailed`.

@@ -229,6 +229,12 @@ extension ProbeSet {
     private static let module = [
         ProbeProgram(name: "zfs__dirty", hook: .module("dsl_dataset_dirty")),
         ProbeProgram(name: "zfs__snapshot", hook: .module("dsl_dataset_snapshot_sync_impl")),
+        ProbeProgram(
+            name: "zfs__swap", hook: .module("dsl_dataset_clone_swap_sync_impl"),
+            blindSpot: "rollbacks: one soon after a change makes an empty snapshot"),
+        // Without them a volume under constant writes seems to rest between two transaction groups.
+        ProbeProgram(name: "zfs__volume_write", hook: .module("zvol_log_write"), blindSpot: ""),
+        ProbeProgram(name: "zfs__volume_discard", hook: .module("zvol_log_truncate"), blindSpot: ""),
         ProbeProgram(name: "zfs__atime_entry", hook: .function("touch_atime")),
         ProbeProgram(name: "zfs__atime", hook: .function("touch_atime")),
         ProbeProgram(name: "zfs__evict_entry", hook: .function("evict")),

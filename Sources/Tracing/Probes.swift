@@ -209,6 +209,9 @@ public final class Probes {
     /// Whether OpenZFS's own functions have been seen to call the programs on them; until then they are not relied on.
     public var hasGroups: Bool { kind == .zfs && control.fired(KAIROS_PROBE_ZFS_DIRTY) }
 
+    /// Whether what is written to volumes is seen.
+    public var seesVolumes: Bool { kind == .zfs }
+
     /// Leads the changes of a dataset, as OpenZFS tells of them, to a slot.
     public func add(dataset guid: UInt64, slot: Int) throws(BPFError) {
         guard kind == .zfs else { return }

@@ -220,7 +220,7 @@ import Musl
         #expect(own.properties[KairosProperty.enabled] == PropertyValue("on", .local))
         #expect(own.settings == [KairosProperty.ignore: PropertyValue("a\nb\tc", .local)])
         #expect(own.mounted)
-        #expect(Selection.byProperty(listing.datasets).watched.map(\.name).contains(root))
+        #expect(Selection.byProperty(listing.datasets, volumes: false).watched.map(\.name).contains(root))
 
         let mounted = try #require(try MountTable.read().dataset(named: root))
         #expect(mounted.flavour == .fuse)

@@ -16,7 +16,7 @@ private func info(
     private static let inherited = PropertyValue("on", .inherited(from: "tank"))
 
     @Test func table() {
-        let selection = Selection.byProperty([
+        let datasets = [
             info("tank/z", enabled: Self.inherited),
             info("tank", enabled: Self.on),
             info("tank/off", enabled: PropertyValue("off", .local)),
@@ -27,7 +27,8 @@ private func info(
             info("replica", enabled: PropertyValue("on", .received)),
             info("replica/child", enabled: PropertyValue("on", .inherited(from: "replica"))),
             info("lost", enabled: PropertyValue("on", .inherited(from: "gone"))),
-        ])
+        ]
+        let selection = Selection.byProperty(datasets, volumes: false)
         #expect(selection.watched.map(\.name) == ["tank", "tank/auto", "tank/z"])
         #expect(
             selection.excluded == [
@@ -40,14 +41,18 @@ private func info(
         )
         #expect(selection.problems.isEmpty)
         #expect(selection.excluded.last?.description.hasPrefix("tank/vol is a volume") == true)
+        let all = Selection.byProperty(datasets, volumes: true)
+        #expect(all.watched.map(\.name) == ["tank", "tank/auto", "tank/vol", "tank/z"])
+        #expect(!all.excluded.contains { $0.dataset == "tank/vol" })
     }
 
     @Test func otherValuesAreProblemsOnce() throws {
-        let selection = Selection.byProperty([
-            info("tank", enabled: PropertyValue("yes\u{1B}", .local)),
-            info("tank/a", enabled: PropertyValue("yes\u{1B}", .inherited(from: "tank"))),
-            info("tank/b", enabled: PropertyValue("ON", .local)),
-        ])
+        let selection = Selection.byProperty(
+            [
+                info("tank", enabled: PropertyValue("yes\u{1B}", .local)),
+                info("tank/a", enabled: PropertyValue("yes\u{1B}", .inherited(from: "tank"))),
+                info("tank/b", enabled: PropertyValue("ON", .local)),
+            ], volumes: false)
         #expect(selection.watched.isEmpty)
         #expect(selection.problems.map(\.dataset) == ["tank", "tank/b"])
         let text = try #require(selection.problems.first).description
@@ -68,16 +73,17 @@ private func info(
     ]
 
     @Test func alone() throws {
-        let selection = try Selection.explicit(["tank/sp ace", "tank", "tank"], recursive: false, of: datasets)
+        let selection = try Selection.explicit(
+            ["tank/sp ace", "tank", "tank"], recursive: false, of: datasets, volumes: false)
         #expect(selection.watched.map(\.name) == ["tank", "tank/sp ace"])
         #expect(selection.notices.count == 1)
-        let other = try Selection.explicit(["tank/a/b"], recursive: false, of: datasets)
+        let other = try Selection.explicit(["tank/a/b"], recursive: false, of: datasets, volumes: false)
         #expect(other.watched.map(\.name) == ["tank/a/b"])
         #expect(other.notices.first?.contains("com.sun:auto-snapshot=false") == true)
     }
 
     @Test func recursive() throws {
-        let selection = try Selection.explicit(["tank/a"], recursive: true, of: datasets)
+        let selection = try Selection.explicit(["tank/a"], recursive: true, of: datasets, volumes: false)
         #expect(selection.watched.map(\.name) == ["tank/a"])
         #expect(
             selection.excluded == [
@@ -86,7 +92,11 @@ private func info(
                 Selection.Exclusion(dataset: "tank/a/vol", reason: .volume),
             ]
         )
-        let all = try Selection.explicit(["tank", "tank/a/b"], recursive: true, of: datasets)
+        let volumes = try Selection.explicit(["tank/a"], recursive: true, of: datasets, volumes: true)
+        #expect(volumes.watched.map(\.name) == ["tank/a", "tank/a/vol"])
+        let named = try Selection.explicit(["tank/a/vol"], recursive: false, of: datasets, volumes: true)
+        #expect(named.watched.map(\.name) == ["tank/a/vol"])
+        let all = try Selection.explicit(["tank", "tank/a/b"], recursive: true, of: datasets, volumes: false)
         #expect(all.watched.map(\.name) == ["tank", "tank/a", "tank/a/b", "tank/ab", "tank/sp ace"])
     }
 
@@ -97,7 +107,7 @@ private func info(
     ])
     func errors(name: String, reason: SelectionError.Reason) {
         do {
-            _ = try Selection.explicit(["tank", name], recursive: false, of: datasets)
+            _ = try Selection.explicit(["tank", name], recursive: false, of: datasets, volumes: false)
             Issue.record("no error for \(name)")
         } catch {
             #expect(error == SelectionError(name: name, reason: reason))

@@ -24,8 +24,8 @@ struct AwaitedTests {
     private func snapshot(_ name: String, dataset: String = dataset) -> DaemonEvent {
         .snapshot(
             SnapshotReport(
-                dataset: dataset, name: name, trigger: .quiet, changes: ChangeSummary(), calls: 1, time: (0, 0),
-                window: nil,
+                dataset: dataset, isVolume: false, name: name, trigger: .quiet, changes: ChangeSummary(), calls: 1,
+                time: (0, 0), window: nil,
                 engineTime: .zero, isDryRun: false, failuresBefore: 0))
     }
 

@@ -43,6 +43,38 @@ extension IntegrationTests {
             }
         }
 
+        @Test("a snapshot that was given up and taken all the same is found, and not taken again")
+        func lateAnswer() async throws {
+            let fixture = try Fixture.current()
+            let zfs = try FakeZFS(for: fixture, in: fixture.pool.directory, called: "late-zfs")
+            let name = fixture.name("a")
+            let options = ["--zfs-command", zfs.path, "--zfs-time-limit", "5s"] + .prompt
+            try await KairosProcess.run(["run", "--json"] + options + [name]) { kairos in
+                try await kairos.ready()
+                let before = try await fixture.snapshots(of: "a")
+                let start = kairos.events.count
+                try zfs.set(.late)
+                try write("once", to: fixture.path("a") + "/late")
+                let failure = try await kairos.event("a failure", from: start) { $0.event == "failure" }
+                #expect(failure.operation == "snapshot")
+                try await kairos.event("a check", from: start) { $0.event == "unchanged" && $0.dataset == name }
+                try zfs.clear(.late)
+                let after = try await fixture.snapshots(of: "a")
+                #expect(after.count == before.count + 1, "\(after)\n\(kairos.transcript)")
+                let tree = try await SnapshotReader(fixture: fixture).tree(of: "\(name)@\(after.last ?? "")")
+                #expect(tree["late"] == .file("once"))
+
+                let next = kairos.events.count
+                try write("twice", to: fixture.path("a") + "/late")
+                let snapshot = try await kairos.event("a snapshot", from: next) { $0.event == "snapshot" }
+                #expect(snapshot.failuresBefore == 0, "\(kairos.transcript)")
+                #expect(!kairos.events.dropFirst(start).prefix(next - start).contains { $0.event == "snapshot" })
+                let (status, summary) = try await kairos.stop()
+                #expect(status.isSuccess)
+                #expect(summary?.failures == 1, "\(kairos.transcript)")
+            }
+        }
+
         @Test("a snapshot that fails while stopping leaves its dataset at risk, and says so")
         func failingStop() async throws {
             let fixture = try Fixture.current()

@@ -13,6 +13,10 @@ struct FakeZFS {
     init(for fixture: Fixture, in directory: String, called name: String) throws {
         let command = fixture.pool.command
         path = directory + "/" + name
+        // By another name, as Kairos hears of every `zfs` that ends, but for its own.
+        let real = path + ".real"
+        unlink(real)
+        guard symlink(command.zfs, real) == 0 else { throw CallError(call: "symlink", errno: Errno(rawValue: errno)) }
         // The flags are files beside it, so that a test changes its mind while Kairos runs.
         try write(
             """
@@ -28,9 +32,10 @@ struct FakeZFS {
                 ;;
             sync) exec '\(command.zpool ?? "")' "$@" ;;
             esac
-            '\(command.zfs)' "$@"
+            '\(real)' "$@"
             status=$?
             [ "$1" = snapshot ] && date +%s%N >> "$0.done"
+            while [ "$1" = snapshot ] && [ -e "$0.late" ]; do sleep 0.02; done
             exit $status
 
             """, to: path, mode: 0o755)
@@ -41,6 +46,8 @@ struct FakeZFS {
         case fail
         /// `snapshot` waits.
         case hold
+        /// `snapshot` takes the snapshot, and does not come back.
+        case late
         /// `list` knows of the test pool alone.
         case only
     }

@@ -4,6 +4,7 @@ import FoundationEssentials
 struct KairosEvent: Decodable, Sendable {
     var event: String
     var dataset: String?
+    var volume: Bool?
     var snapshot: String?
     var trigger: String?
     /// Of a change.

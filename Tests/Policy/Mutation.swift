@@ -18,6 +18,13 @@ enum Mutation: String, CaseIterable {
     /// Settles what is doubtful without asking.
     case believesDoubtfulCaptured
     case ignoresSuspicions
+    /// Believes no word of transaction groups.
+    case ignoresDirty
+    case ignoresCaptured
+    /// Does not hear that somebody else used ZFS.
+    case ignoresOthers
+    /// Takes a snapshot that gave no answer for one that failed.
+    case repeatsUnanswered
     case losesResolvedInFlight
     /// Snapshots a clean dataset.
     case snapshotsIdly
@@ -31,13 +38,16 @@ enum Mutation: String, CaseIterable {
     /// The promise that it breaks, perhaps among others.
     var brokenPromise: Violation.Rule {
         switch self {
-        case .forgetsOnFailure, .believesDoubtfulCaptured, .ignoresSuspicions, .losesResolvedInFlight: .lost
+        case .forgetsOnFailure, .believesDoubtfulCaptured, .ignoresSuspicions, .losesResolvedInFlight,
+            .ignoresDirty:
+            .lost
         case .losesFirstTimeOnFailure: .window
         case .neverBacksOff: .backoff
         case .ignoresMinInterval: .minInterval
         case .ignoresMaxDelay: .tooLate
         case .ignoresQuiet: .notQuietInTime
-        case .neverDoubts, .ignoresBeginnings, .snapshotsIdly: .emptySnapshot
+        case .neverDoubts, .ignoresBeginnings, .snapshotsIdly, .ignoresCaptured, .ignoresOthers, .repeatsUnanswered:
+            .emptySnapshot
         case .ignoresFlush: .flush
         case .returnsNoDeadline, .returnsPastDeadline: .deadline
         case .countsMarks: .idempotence
@@ -86,7 +96,7 @@ struct Subject: Equatable {
         switch (mutation, event) {
         case (_, .settings(let settings)):
             return .settings(Subject.distort(settings, mutation))
-        case (.forgetsOnFailure, .failed(let at)):
+        case (.forgetsOnFailure, .failed(let at)), (.forgetsOnFailure, .unanswered(let at)):
             return .succeeded(started: started, finished: at)
         case (.losesFirstTimeOnFailure, .failed(let at)):
             _ = policy.handle(.succeeded(started: started, finished: started), now: now)
@@ -94,11 +104,14 @@ struct Subject: Equatable {
         case (.neverDoubts, .succeeded(let start, _)) where isDisguised:
             isDisguised = false
             return .unchanged(started: start)
-        case (.neverDoubts, .failed(let at)) where isDisguised:
+        case (.neverDoubts, .failed(let at)) where isDisguised, (.neverDoubts, .unanswered(let at)) where isDisguised:
             isDisguised = false
             return .checkFailed(at: at)
-        case (.ignoresSuspicions, .suspected):
+        case (.ignoresSuspicions, .suspected), (.ignoresDirty, .dirty), (.ignoresCaptured, .captured),
+            (.ignoresOthers, .doubted):
             return nil
+        case (.repeatsUnanswered, .unanswered(let at)):
+            return .failed(at: at)
         case (.ignoresFlush, .flush):
             return .tick
         case (.losesResolvedInFlight, .resolved) where policy.isInFlight:

@@ -51,4 +51,15 @@ struct TransactionGroupTests {
         policy.handle(.captured, now: at(5.2))
         #expect(policy.handle(.tick, now: at(5.2)).trigger == .check)
     }
+
+    @Test("Nor is what could not be told of: a store, of which a snapshot failed, after somebody else's snapshot")
+    mutating func storesStay() {
+        policy.handle(.marked(first: at(0), last: at(0), commit: false), now: at(0))
+        policy.handle(.dirty(first: at(0), last: at(0), commit: false), now: at(0))
+        #expect(policy.handle(.tick, now: at(2)).trigger == .quiet)
+        policy.handle(.failed(at: at(2.1)), now: at(2.1))
+        policy.handle(.captured, now: at(2.2))
+        #expect(policy.isAtRisk)
+        #expect(policy.handle(.tick, now: at(4)).trigger == .quiet)
+    }
 }

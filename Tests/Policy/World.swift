@@ -8,9 +8,14 @@ struct Profile: CustomStringConvertible {
     var hasFailures = false
     var changesSettings = false
     var endsWithFlush = false
+    /// OpenZFS tells by transaction groups what is dirty; the slot's marks are of stores to mappings alone.
+    var hasGroups = false
+    /// Somebody else takes snapshots too, and rolls back.
+    var hasOthers = false
 
     var description: String {
-        "uncertainty \(hasUncertainty), failures \(hasFailures), settings \(changesSettings), flush \(endsWithFlush)"
+        "uncertainty \(hasUncertainty), failures \(hasFailures), settings \(changesSettings), flush \(endsWithFlush), "
+            + "groups \(hasGroups), others \(hasOthers)"
     }
 
     init(random: inout SplitMix64) {
@@ -18,6 +23,8 @@ struct Profile: CustomStringConvertible {
         hasFailures = random.chance(40)
         changesSettings = random.chance(25)
         endsWithFlush = random.chance(25)
+        hasGroups = random.chance(40)
+        hasOthers = random.chance(30)
     }
 }
 
@@ -33,12 +40,19 @@ struct World {
         /// Whether it is known for a change, not merely suspected.
         var isCertain = false
         let wasInFlight: Bool
+        /// In a transaction group from the beginning.
+        var isGrouped = false
+        var commit = false
     }
 
     enum Happening {
         /// A change in a call that takes so long to come back to its caller.
         case mark(commit: Bool, late: Duration)
         case markLate(commit: Bool, change: Int, begun: Instant)
+        /// A change that ZFS itself tells of.
+        case dirty(commit: Bool)
+        /// Somebody else's snapshot, or a rollback to the newest one: what was at risk is not any more.
+        case settledByOthers
         /// A change that is told later, by an event with its time.
         case resolved(after: Duration, commit: Bool)
         /// A change that no probe sees; something is suspected then or later.
@@ -57,6 +71,8 @@ struct World {
         let isCheck: Bool
         let started: Instant
         let fails: Bool
+        /// It fails for want of an answer, and may have been made all the same.
+        let isUnanswered: Bool
         var seen = 0
     }
 
@@ -158,6 +174,10 @@ extension World {
             disturb(by: late)
         case .markLate(let commit, let index, let begun):
             mark(commit: commit, index, begun: begun)
+        case .dirty(let commit):
+            dirty(commit: commit)
+        case .settledByOthers:
+            settleByOthers()
         case .resolved(let delay, let commit):
             disturb(by: delay)
             schedule(.deliver(.resolved(at: now, commit: commit), change: change(known: nil)), at: now + delay)
@@ -190,7 +210,7 @@ extension World {
         }
     }
 
-    private mutating func change(known: Instant?) -> Int {
+    mutating func change(known: Instant?) -> Int {
         changes.append(
             Change(
                 time: now, known: known, dated: now, isCertain: known != nil,
@@ -222,12 +242,12 @@ extension World {
         observe()
     }
 
-    private mutating func disturb(by delay: Duration) {
+    mutating func disturb(by delay: Duration) {
         lastDisturbance = max(lastDisturbance, now + delay)
     }
 
     /// What the daemon does at each wake-up.
-    private mutating func observe() {
+    mutating func observe() {
         readSlot()
         let decision = feed(.tick)
         checkDeadline(decision)
@@ -235,18 +255,24 @@ extension World {
     }
 
     private mutating func readSlot() {
+        readGroups()
         guard let slot else { return }
         let event = PolicyEvent.marked(first: slot.first, last: slot.last, commit: slot.commit, begun: slot.begun)
+        feedTwice(event)
+    }
+
+    /// The same word again must mean nothing.
+    mutating func feedTwice(_ event: PolicyEvent) {
         feed(event)
         var again = subject
         _ = again.handle(event, now: now)
         if again.policy != subject.policy {
-            violate(.idempotence, "the same mark fed twice")
+            violate(.idempotence, "\(event) fed twice")
         }
     }
 
     @discardableResult
-    private mutating func feed(_ event: PolicyEvent) -> Decision {
+    mutating func feed(_ event: PolicyEvent) -> Decision {
         let decision = subject.handle(event, now: now)
         log.append((event, now, decision))
         deadline = decision.deadline
@@ -259,7 +285,8 @@ extension World {
         let isCheck = action == .check
         let taken = random.duration(.zero...engineLimit)
         let fails = profile.hasFailures && !isStopping && random.chance(30)
-        flight = Flight(isCheck: isCheck, started: now, fails: fails)
+        let isUnanswered = fails && !isCheck && random.chance(40)
+        flight = Flight(isCheck: isCheck, started: now, fails: fails, isUnanswered: isUnanswered)
         slot = nil
         schedule(.decide, at: now + random.duration(.zero...taken))
         schedule(.finish, at: now + taken)
@@ -282,10 +309,18 @@ extension World {
             counts.failures += 1
             failures.snapshots += 1
             lastFailure.snapshot = now
-            feed(.failed(at: now))
+            if flight.isUnanswered {
+                // What it holds must not be empty either.
+                if random.chance(60) { capture(flight) }
+                counts.unanswered += 1
+                feed(.unanswered(at: now))
+            } else {
+                feed(.failed(at: now))
+            }
         case (true, false):
             counts.checks += 1
             failures.checks = 0
+            if flight.seen <= captured { failures.snapshots = 0 }
             feed(flight.seen > captured ? .changed : .unchanged(started: flight.started))
         case (false, false):
             counts.snapshots += 1

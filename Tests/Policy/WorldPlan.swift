@@ -56,8 +56,17 @@ extension World {
         if dice < 10, profile.changesSettings {
             return .settings(World.settings(&random))
         }
-        guard profile.hasUncertainty, dice < 60 else { return .mark(commit: random.chance(40), late: late()) }
+        if dice < 15, profile.hasOthers {
+            return .settledByOthers
+        }
+        guard profile.hasUncertainty, dice < 60 else {
+            // With groups a mark is a store to a mapping.
+            let commit = random.chance(40)
+            return profile.hasGroups && random.chance(80) ? .dirty(commit: commit) : .mark(commit: commit, late: late())
+        }
         switch dice {
+        // Where there are groups, nothing has to be found by its path.
+        case ..<40 where profile.hasGroups: return .dirty(commit: random.chance(40))
         case ..<40: return .resolved(after: delay(), commit: random.chance(40))
         case ..<53: return .unseen(noticed: delay(), delivered: delay())
         default: return .falseAlarm

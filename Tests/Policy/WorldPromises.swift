@@ -24,6 +24,10 @@ struct Counts {
     /// Changes made while the snapshot was taken that it holds, and that it does not.
     var caughtInFlight = 0
     var missedInFlight = 0
+    /// Snapshots that gave no answer.
+    var unanswered = 0
+    /// Snapshots and rollbacks of others that took changes at risk.
+    var settledByOthers = 0
 
     static func += (lhs: inout Counts, rhs: Counts) {
         lhs.snapshots += rhs.snapshots
@@ -31,6 +35,8 @@ struct Counts {
         lhs.failures += rhs.failures
         lhs.caughtInFlight += rhs.caughtInFlight
         lhs.missedInFlight += rhs.missedInFlight
+        lhs.unanswered += rhs.unanswered
+        lhs.settledByOthers += rhs.settledByOthers
     }
 }
 
@@ -117,7 +123,9 @@ extension World {
             violate(.lost, "the change of \(forgotten.time) is in no snapshot, and the policy is clean")
         }
         // A snapshot that holds it may have been taken already, and not have returned yet: then it is still at risk.
-        let certain = changes[captured...].first { $0.isCertain }
+        // What groups tell it hears after the attempt in flight; before a snapshot it heard of all that there was.
+        let isCheck = flight?.isCheck ?? false
+        let certain = changes[captured...].first { $0.isCertain && !($0.isGrouped && isCheck) }
         if let certain, subject.policy.atRiskSince.map({ $0 > certain.dated }) ?? !subject.policy.isSuspect {
             violate(.lost, "at risk since \(certain.dated), says \(String(describing: subject.policy.atRiskSince))")
         }
@@ -140,7 +148,8 @@ extension World {
             violate(.lost, "not clean at the end: \(subject.policy)")
         }
         // In a life without a change there is nothing to settle.
-        guard let finished = log.last(where: { $0.event != .tick && $0.event != .flush })?.now else { return }
+        let told: Set<PolicyEvent> = [.tick, .flush, .captured]
+        guard let finished = log.last(where: { !told.contains($0.event) })?.now else { return }
         let limit = lastDisturbance + longestQuiet + longestInterval * 2 + engineLimit * 4
         if !profile.hasFailures, finished > limit {
             violate(.notQuietInTime, "settled \(finished - limit) late")

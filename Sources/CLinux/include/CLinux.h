@@ -51,6 +51,11 @@ extern const uint64_t kairos_open_path_directory;
 extern const uint64_t kairos_open_path;
 
 int kairos_syncfs(int fd);
+/* sync_file_range(2) of a whole file or block device: its dirty pages are written, and waited for. */
+int kairos_write_back(int fd);
+/* The name of the dataset behind a volume's block device (OpenZFS's BLKZNAME), with its NUL; fails on other devices. */
+int kairos_volume_name(int fd, char *name);
+extern const size_t kairos_volume_name_size;
 
 /* A lock on a file for as long as the descriptor lives (flock LOCK_EX | LOCK_NB): -1 with EWOULDBLOCK if it is taken. */
 int kairos_lock(int fd);
