@@ -73,7 +73,7 @@ let package = Package(
                 systemPackage, argumentParser,
             ]
         ),
-        .executableTarget(name: "kairos", dependencies: ["Commands", argumentParser], swiftSettings: strict),
+        .executableTarget(name: "kairos", dependencies: ["Commands", "CLinux", argumentParser], swiftSettings: strict),
 
         tests("Background", ["Background", systemPackage]),
         .target(name: "TestSupport", dependencies: ["Datasets"], path: "Tests/TestSupport", swiftSettings: strict),

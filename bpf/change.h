@@ -187,6 +187,14 @@ static __always_inline int change__trace(const struct change *c, struct kairos_c
 		sc->record.flags |= KAIROS_F_UNLINKED;
 	if (c->early)
 		sc->record.flags |= KAIROS_F_EARLY;
+	if (trace_by & KAIROS_BY_TREE) {
+		/* The tree itself, which may have lost its name. */
+		struct kairos_tree self = {.inode = c->key.inode, .device = c->key.device};
+		u8 *what = bpf_map_lookup_elem(&trace_trees, &self);
+
+		if (what && *what == KAIROS_TREE_ROOT)
+			sc->below = KAIROS_TREE_ROOT;
+	}
 	at = change__describe(c, sc);
 	if (trace__is_below(ctl, sc, c->slot))
 		scratch__send(sc, at, wake__first(ctl));

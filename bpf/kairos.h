@@ -249,7 +249,11 @@ enum kairos_failures {
 #define KAIROS_DEVICE_UNSURE 1U  /* its inode numbers tell nothing: user space looks at each path */
 #define KAIROS_DEVICE_WHOLE 2U   /* all of it */
 
-/* A directory whose tree is traced. */
+/* What `trace_trees` says of a directory: its tree is traced, or it holds the name of one that is. */
+#define KAIROS_TREE_ROOT 1
+#define KAIROS_TREE_PARENT 2
+
+/* A directory whose tree is traced, or a file. */
 struct kairos_tree {
 	__u64 inode;
 	__u32 device;

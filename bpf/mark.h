@@ -21,7 +21,6 @@ const volatile bool tracing = false;
 const volatile u32 trace_by = 0;       /* enum kairos_choice */
 const volatile u32 trace_ops = ~0U;    /* enum kairos_op */
 const volatile u32 trace_failures = 0; /* enum kairos_failures */
-const volatile bool trace_follow = false; /* children of `trace_pids` belong to them */
 
 /* Typed, read-only access to a kernel object by a plain pointer; since 6.2 (a35b9af4ec2c). Without it: probe reads. */
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
@@ -257,17 +256,20 @@ struct {
 	__type(value, u8);
 } trace_trees SEC(".maps");
 
-static __always_inline void tree__note(struct scratch *sc, struct dentry *dentry)
+/* `is_first`: the walk begins here. In the directory that holds a tree's own name, user space looks at the name. */
+static __always_inline void tree__note(struct scratch *sc, struct dentry *dentry, bool is_first)
 {
 	struct inode *inode = FIELD(dentry, d_inode);
 	struct kairos_tree tree = {.device = sc->walk_device};
+	u8 *what;
 
 	/* A deleted name has none any more. */
-	if (sc->below || !inode)
+	if (sc->below == KAIROS_TREE_ROOT || !inode)
 		return;
 	tree.inode = FIELD(inode, i_ino);
-	if (bpf_map_lookup_elem(&trace_trees, &tree))
-		sc->below = 1;
+	what = bpf_map_lookup_elem(&trace_trees, &tree);
+	if (what && (*what == KAIROS_TREE_ROOT || is_first))
+		sc->below = *what;
 }
 
 /*
@@ -289,7 +291,7 @@ __noinline u32 scratch__walk(u32 which, u32 at)
 		long n;
 
 		if (tracing && trace_by & KAIROS_BY_TREE)
-			tree__note(sc, dentry);
+			tree__note(sc, dentry, !i);
 		if (parent == dentry || !parent)
 			return at;
 		if (at - start > KAIROS_PATH_MAX - KAIROS_NAME_MAX || at >= KAIROS_DATA_MAX)
@@ -389,6 +391,8 @@ static __always_inline void record__lost(struct kairos_control *ctl, u32 kind)
 		break;
 	default:
 		__sync_fetch_and_add(&ctl->lost, 1);
+		if (tracing)
+			WRITE_ONCE(ctl->pending, 0);
 	}
 }
 

@@ -17,6 +17,7 @@
 
 #define O_CREAT 0100
 #define O_TRUNC 01000
+#define O_APPEND 02000
 #define O_PATH 010000000
 #define AT_REMOVEDIR 0x200
 #define AT_FDCWD -100
@@ -114,6 +115,9 @@ static __noinline int change__file(struct file *file, int fd, u32 op, const stru
 	if (tracing) {
 		if (type == S_IFDIR)
 			c.flags = KAIROS_F_DIRECTORY;
+		/* With O_APPEND a position that was passed means nothing. */
+		if (args->offset != AT_POSITION && op == KAIROS_OP_WRITE && FIELD(file, f_flags) & O_APPEND)
+			c.offset = KAIROS_NO_OFFSET;
 		if (c.offset == AT_POSITION)
 			c.offset = args->result < 0 ? KAIROS_NO_OFFSET : FIELD(file, f_pos) - args->result;
 	}
@@ -409,7 +413,13 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 	if (root__differs(ctl))
 		sc->record.flags |= KAIROS_F_OTHER_ROOT;
 	if (tracing) {
-		/* Of a path that may cross mounts or links nothing can be said here. */
+		if (known)
+			sc->record.kind = KAIROS_RECORD_CHANGE;
+		/* Of a path that may cross mounts or links nothing can be said here; either may lead into a tree. */
+		if (second && (shape > SHAPE_ONE || shape2 > SHAPE_ONE))
+			known = false;
+		if (!known)
+			sc->record.kind = KAIROS_RECORD_CANDIDATE;
 		if (known)
 			slot = device__slot(dev);
 		if (known && (!trace__has_device(ctl, slot) || !trace__is_below(ctl, sc, slot))) {
@@ -462,7 +472,7 @@ static __noinline int open__failed(u32 call, const struct call_args *args)
 		name.dirfd = args->a[0];
 		name.path = args->a[1];
 	}
-	return call__names(flags & O_CREAT || call == CALL_CREAT ? KAIROS_OP_CREATE : KAIROS_OP_TRUNCATE, &name, NULL, args);
+	return call__names(flags & (O_CREAT | O_TMPFILE_BIT) || call == CALL_CREAT ? KAIROS_OP_CREATE : KAIROS_OP_TRUNCATE, &name, NULL, args);
 }
 
 #define UTIME_OMIT ((1L << 30) - 2)
@@ -821,7 +831,7 @@ static __always_inline bool file__is_last(struct file *file)
 SEC("tp_btf/sys_enter")
 int BPF_PROG(syscalls__enter, struct pt_regs *regs, long number)
 {
-	struct call_args args = {.probe = KAIROS_PROBE_CLOSE, .offset = KAIROS_NO_OFFSET};
+	struct call_args args = {.probe = KAIROS_PROBE_CLOSE, .offset = KAIROS_NO_OFFSET, .early = true};
 	struct kairos_control *ctl;
 	struct file *file;
 	u32 index = number, call;

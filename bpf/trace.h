@@ -14,10 +14,18 @@ struct comm_key {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 1024);
 	__type(key, u32); /* a process, by the number that it has for Kairos */
 	__type(value, u8);
 } trace_pids SEC(".maps");
+
+/* Their children, as the first namespace numbers them: when one is freed its other numbers are gone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u32);
+	__type(value, u8);
+} trace_children SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -39,6 +47,13 @@ static __always_inline bool trace__filter(struct kairos_control *ctl)
 	return false;
 }
 
+static __always_inline bool trace__has_process(struct task_struct *task, u32 level)
+{
+	u32 pid = process__number(task, level), tgid = task->tgid;
+
+	return bpf_map_lookup_elem(&trace_pids, &pid) || bpf_map_lookup_elem(&trace_children, &tgid);
+}
+
 /* Whether an operation of the caller's is asked for. */
 static __always_inline bool trace__wanted(struct kairos_control *ctl, u32 op)
 {
@@ -46,12 +61,8 @@ static __always_inline bool trace__wanted(struct kairos_control *ctl, u32 op)
 		return false;
 	if (!(trace_ops & op))
 		return trace__filter(ctl);
-	if (trace_by & KAIROS_BY_PID) {
-		u32 pid = process__number(bpf_get_current_task_btf(), ctl->pid_level);
-
-		if (!bpf_map_lookup_elem(&trace_pids, &pid))
-			return trace__filter(ctl);
-	}
+	if (trace_by & KAIROS_BY_PID && !trace__has_process(bpf_get_current_task_btf(), ctl->pid_level))
+		return trace__filter(ctl);
 	if (trace_by & KAIROS_BY_USER) {
 		u32 uid = (u32)bpf_get_current_uid_gid();
 
@@ -82,11 +93,11 @@ static __always_inline bool trace__is_below(struct kairos_control *ctl, struct s
 {
 	if (!(trace_by & KAIROS_BY_TREE))
 		return true;
-	if (sc->below || slot == KAIROS_DEVICE_WHOLE) {
+	if (sc->below == KAIROS_TREE_ROOT || slot == KAIROS_DEVICE_WHOLE) {
 		sc->record.flags |= KAIROS_F_BELOW;
 		return true;
 	}
-	return slot == KAIROS_DEVICE_UNSURE || sc->record.flags & KAIROS_F_TRUNCATED || trace__filter(ctl);
+	return sc->below || slot == KAIROS_DEVICE_UNSURE || sc->record.flags & KAIROS_F_TRUNCATED || trace__filter(ctl);
 }
 
 /* Children of a process that is traced. */
@@ -94,16 +105,14 @@ SEC("tp_btf/sched_process_fork")
 int BPF_PROG(trace__fork, struct task_struct *parent, struct task_struct *child)
 {
 	struct kairos_control *ctl = control__get();
-	u32 pid, number;
+	u32 number = child->tgid;
 	u8 one = 1;
 
 	/* A thread has its process's number. */
 	if (!ctl || parent->tgid == child->tgid)
 		return 0;
-	pid = process__number(parent, ctl->pid_level);
-	number = process__number(child, ctl->pid_level);
-	if (bpf_map_lookup_elem(&trace_pids, &pid))
-		bpf_map_update_elem(&trace_pids, &number, &one, BPF_ANY);
+	if (trace__has_process(parent, ctl->pid_level))
+		bpf_map_update_elem(&trace_children, &number, &one, BPF_ANY);
 	return 0;
 }
 
@@ -112,12 +121,13 @@ SEC("tp_btf/sched_process_free")
 int BPF_PROG(trace__free, struct task_struct *task)
 {
 	struct kairos_control *ctl = control__get();
-	u32 pid;
+	u32 pid = task->tgid;
 
 	if (!ctl || task->pid != task->tgid)
 		return 0;
-	pid = process__number(task, ctl->pid_level);
-	bpf_map_delete_elem(&trace_pids, &pid);
+	bpf_map_delete_elem(&trace_children, &pid);
+	if (!ctl->pid_level)
+		bpf_map_delete_elem(&trace_pids, &pid);
 	return 0;
 }
 

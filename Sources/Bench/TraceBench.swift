@@ -71,9 +71,10 @@ public final class TraceBench {
 
     private func measure(below parent: String) throws(Failure) -> Table {
         let directory = try makeDirectory(below: parent)
+        defer { Self.remove(directory) }
         // What the tracers print goes to memory, for all of them alike, so that no disk is measured.
         let outputs = try makeDirectory(below: access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
-        defer { for path in [directory, outputs] { Self.remove(path) } }
+        defer { Self.remove(outputs) }
         let contestants = Contestant.all(kairos: kairos, directory: directory)
         var rows = contestants.map {
             Row(name: $0.name, shows: $0.shows, times: [], lines: 0, lost: $0.isKairos ? 0 : nil)

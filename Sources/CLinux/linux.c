@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -124,9 +125,15 @@ int kairos_signals_catch(const int *signals, size_t count)
 
 	if (signal_pipe[0] < 0 && pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK))
 		return -1;
-	for (i = 0; i < count; i++)
+	for (i = 0; i < count; i++) {
+		struct sigaction before;
+
+		/* nohup(1) wants it to go on. */
+		if (signals[i] == SIGHUP && !sigaction(SIGHUP, NULL, &before) && before.sa_handler == SIG_IGN)
+			continue;
 		if (sigaction(signals[i], &action, NULL))
 			return -1;
+	}
 	return signal_pipe[0];
 }
 
@@ -285,4 +292,22 @@ bool kairos_is_regular_file(int fd)
 	struct stat status;
 
 	return !fstat(fd, &status) && S_ISREG(status.st_mode);
+}
+
+int kairos_reopen_writing(int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+}
+
+void kairos_keep_standard_descriptors(void)
+{
+	int fd;
+
+	while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+		;
+	if (fd > STDERR_FILENO)
+		close(fd);
 }

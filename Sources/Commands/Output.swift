@@ -70,7 +70,8 @@ enum Human {
     /// `512 B`, `1.4 MiB`.
     static func bytes(_ count: UInt64) -> String {
         guard count >= 1024 else { return "\(count) B" }
-        var (tenths, unit) = (count * 10 / 1024, 0)
+        // The largest would not bear to be multiplied.
+        var (tenths, unit) = (count / 1024 * 10 + count % 1024 * 10 / 1024, 0)
         while tenths >= 10240, unit < 4 { (tenths, unit) = (tenths / 1024, unit + 1) }
         return "\(tenths / 10).\(tenths % 10) \(["KiB", "MiB", "GiB", "TiB", "PiB"][unit])"
     }
@@ -85,7 +86,7 @@ enum Privileges {
     static func requireRoot(_ command: String) throws {
         guard geteuid() == 0 else {
             throw Output.failure(
-                "\(command) loads eBPF programs and takes snapshots, which takes root: run 'sudo \(command)'")
+                "\(command) loads eBPF programs, which takes root: run 'sudo \(command)'")
         }
     }
 }

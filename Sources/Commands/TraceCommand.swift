@@ -21,7 +21,11 @@ struct TraceCommand: ParsableCommand {
             that was open for writing), s fsync; with d behind it, of a directory: Cd, Dd, Ad; with ! it failed.
 
             With --probes syscalls (where the kernel refuses programs on its functions) the names of deleted and renamed \
-            files are those that the process gave, joined to the directory where they start.
+            files are those that the process gave, joined to the directory where they start: below a path, changes by \
+            names of several components that come there through a symbolic link or another mount are left out. --failed \
+            shows failed attempts to create, truncate, write, rename, delete; a refused open of a file that is there is none.
+
+            Two traces whose outputs lie in what the other one shows feed each other.
 
             EXAMPLES, with what they print on a narrow terminal:
 
@@ -173,7 +177,10 @@ struct TraceOptions {
         if command.absoluteTimes, command.relativeTimes { throw refuse("-T and -tt contradict each other") }
         if command.follow, command.pid.isEmpty { throw refuse("--follow needs --pid: whose children?") }
         if command.summary, command.record != nil { throw refuse("--summary and --record contradict each other") }
-        if ringBytes < 4096 || ringBytes > 1 << 30 { throw refuse("--ring-bytes \(ringBytes): from 4096 to 1 GiB") }
+        if ringBytes < 1 << 16 || ringBytes > 1 << 30 {
+            throw refuse("--ring-bytes \(ringBytes): from 64 KiB to 1 GiB")
+        }
+        if command.targets.contains("") { throw refuse("an empty name is neither a path nor a dataset") }
         if let text = command.duration {
             do throws(DurationSyntaxError) {
                 let (seconds, attoseconds) = try Duration(parsing: text).components
@@ -191,6 +198,9 @@ struct TraceOptions {
             if let (flag, _) = live.first(where: \.1) { throw refuse("\(flag) means nothing to --replay") }
         } else if let pid = command.pid.first(where: { kill(pid_t($0), 0) != 0 && kairos_errno_value() == ESRCH }) {
             throw Output.failure("--pid \(pid): there is no such process")
+        } else if let (pid, owner) = command.pid.lazy.compactMap({ pid in Self.owner(of: pid).map { (pid, $0) } }).first
+        {
+            throw refuse("--pid \(pid): that is a thread of process \(owner): name the process")
         }
         guard ["auto", "vfs", "syscalls"].contains(command.probes) else {
             throw refuse("--probes '\(SafeText.line(command.probes))': there are auto, vfs, syscalls")
@@ -212,8 +222,22 @@ struct TraceOptions {
         return operations
     }
 
+    /// The process that a thread belongs to; nil for a process itself.
+    private static func owner(of pid: UInt32) -> UInt32? {
+        guard let file = try? FileDescriptor.open("/proc/\(pid)/status", .readOnly, options: .closeOnExec) else {
+            return nil
+        }
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let count = (try? file.closeAfter { try bytes.withUnsafeMutableBytes { try file.read(into: $0) } }) ?? 0
+        let line = String(decoding: bytes[..<count], as: UTF8.self).split(separator: "\n").first {
+            $0.hasPrefix("Tgid:")
+        }
+        guard let owner = line?.split(separator: "\t").last.flatMap({ UInt32($0) }), owner != pid else { return nil }
+        return owner
+    }
+
     private static func user(_ name: String) throws -> UInt32 {
-        if let number = UInt32(name) { return number }
+        if name.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }), let number = UInt32(name) { return number }
         guard let entry = getpwnam(name) else {
             throw Output.failure("--user \(SafeText.line(name)): there is no such user")
         }

@@ -62,7 +62,7 @@ struct TraceRecorder {
     private mutating func write(_ bytes: [UInt8]) {
         guard problem == nil else { return }
         do { try file.writeAll(bytes) } catch {
-            problem = "cannot write the recording \(SafeText.line(path)): \(error); what came before is in it"
+            problem = "cannot write the recording \(SafeText.line(path)): \(error); the last events shown are not in it"
         }
     }
 }

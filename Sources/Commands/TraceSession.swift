@@ -35,6 +35,11 @@ final class TraceSession {
             mounts = try MountTable.read()
             targets = try options.targets.map { name throws(TraceTarget.Failure) in try TraceTarget(name, mounts) }
         } catch { throw Output.failure("\(error)") }
+        if let ready = options.readyFile, access(ready, F_OK) == 0 {
+            throw Output.failure(
+                "--ready-file: \(SafeText.line(ready)) is there already, perhaps of a trace that was killed: remove it first"
+            )
+        }
         do throws(TraceRecorder.Failure) {
             recorder = try options.record.map { path throws(TraceRecorder.Failure) in try TraceRecorder(path) }
         } catch { throw Output.failure(error.description) }
@@ -58,7 +63,7 @@ final class TraceSession {
         output = TraceOutput(interrupt: tracer.signals, deadline: deadline)
         let style = TraceStyle.of(options, isTerminal: isTerminal)
         table = TraceTable(style, start: start)
-        screen = SummaryScreen(isTerminal: isTerminal, columns: style.columns)
+        screen = SummaryScreen(isTerminal: isTerminal, isLive: !options.isJSON && !TraceStyle.isDumb)
         if options.isVerbose {
             for refusal in tracer.refused { Output.message(refusal.description) }
             Output.message("probe set \(tracer.kind.rawValue); not seen: " + tracer.blindSpots.joined(separator: "; "))
@@ -68,10 +73,13 @@ final class TraceSession {
     /// Shows what a recording holds.
     init(replaying options: TraceOptions) throws {
         self.options = options
+        do throws(RecordingReader.Failure) { _ = try RecordingReader(options.replay ?? "") } catch {
+            throw Output.failure(error.description)
+        }
         tracer = nil
         deadline = nil
         places = TracePlaces(MountTable(entries: []))
-        let targets = options.targets.map(TraceTarget.init(replaying:))
+        let targets = options.targets.map { TraceTarget(replaying: Self.absolute($0)) }
         filter = TraceFilter(
             options.selection, trees: targets.isEmpty ? nil : targets.flatMap(\.paths),
             datasets: Set(targets.compactMap(\.dataset).map { Array($0.utf8) }))
@@ -79,10 +87,18 @@ final class TraceSession {
         let isTerminal = isatty(STDOUT_FILENO) == 1
         let style = TraceStyle.of(options, isTerminal: isTerminal)
         table = TraceTable(style, start: nil)
-        screen = SummaryScreen(isTerminal: isTerminal, columns: style.columns)
+        screen = SummaryScreen(isTerminal: isTerminal, isLive: !options.isJSON && !TraceStyle.isDumb)
         do throws(TraceRecorder.Failure) {
             recorder = try options.record.map { path throws(TraceRecorder.Failure) in try TraceRecorder(path) }
         } catch { throw Output.failure(error.description) }
+    }
+
+    /// A word with a slash or a dot at its head is a path, here as in a live trace; one without is a dataset.
+    private static func absolute(_ target: String) -> String {
+        guard !target.hasPrefix("/"), target.hasPrefix(".") || realpath(target, nil) != nil else { return target }
+        guard let real = realpath(target, nil) else { return target }
+        defer { free(real) }
+        return String(cString: real)
     }
 
     func run() throws {
@@ -94,7 +110,7 @@ final class TraceSession {
         if options.isSummary { write(screen.last(busiest, isJSON: options.isJSON)) }
         finishRecording()
         Output.message(tally.text(since: start, tracer?.counters))
-        if let problem = failure ?? recorder?.problem { throw Output.failure(problem) }
+        if let problem = failure ?? recorder?.problem ?? output.problem { throw Output.failure(problem) }
     }
 
     private func live(_ tracer: Tracer) throws -> String? {
@@ -108,7 +124,8 @@ final class TraceSession {
         do throws(Tracer.StartError) {
             try tracer.run(
                 until: deadline, tick: options.isSummary || recorder != nil ? 1_000_000_000 : nil,
-                mountsChanged: { self.places = TracePlaces($0) }, batchEnd: { self.batchEnds(tracer) },
+                mountsChanged: { self.places = TracePlaces($0, after: self.places) },
+                batchEnd: { self.batchEnds(tracer) },
                 { self.take($0) })
             return nil
         } catch { return error.description }
@@ -151,6 +168,7 @@ final class TraceSession {
     /// False when no more are wanted.
     private func take(_ record: Record) -> Bool {
         let event = TraceEvent(record, &places, clock: clock)
+        if filter.touchesTree(event) { tracer?.refreshTrees() }
         guard filter.shows(event, isBelow: record.isBelow) else {
             tally.filtered += 1
             return true
@@ -175,6 +193,7 @@ final class TraceSession {
 
     private func flush() {
         guard !buffer.isEmpty else { return }
+        if tracer?.isStopping ?? false { output.hurry() }
         buffer.withBytes { output.write($0) }
         buffer.clear()
     }
@@ -234,10 +253,13 @@ enum TraceStyle {
         guard isTerminal else { return style }
         let columns = Int(kairos_terminal_columns(STDOUT_FILENO))
         style.columns = columns > 0 ? columns : nil
-        func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
-        style.hasColours = variable("NO_COLOR")?.isEmpty ?? true && variable("TERM") != "dumb"
+        style.hasColours = variable("NO_COLOR")?.isEmpty ?? true && !isDumb
         return style
     }
+
+    static var isDumb: Bool { variable("TERM") == "dumb" }
+
+    private static func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 }
 
 /// A file that is there while everything is seen.

@@ -114,9 +114,11 @@ extension TraceEvent {
         } else {
             // What is known of a call on names is where they start, and not the file.
             flags.insert(.given)
-            let first = record.name.flatMap { places.path($0, isTruncated: record.isTruncated) }
+            let first = record.name.flatMap {
+                places.path($0, isTruncated: record.isTruncated, hasOtherRoot: record.hasOtherRoot)
+            }
             if let newName = record.newName {
-                path = places.path(newName, isTruncated: record.isTruncated)
+                path = places.path(newName, isTruncated: record.isTruncated, hasOtherRoot: record.hasOtherRoot)
                 oldPath = first
             } else {
                 path = first

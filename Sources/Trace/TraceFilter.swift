@@ -28,7 +28,18 @@ public struct TraceFilter: Sendable {
     }
 
     /// Of an event that the programs let through: they know trees by their inodes, and leave what they could not tell.
-    public func shows(_ event: TraceEvent, isBelow: Bool) -> Bool { isBelow || lies(event) }
+    public func shows(_ event: TraceEvent, isBelow: Bool) -> Bool {
+        // One that lost its beginning, and so what would tell: it is on a file system that a tree lies on.
+        isBelow || event.flags.contains(.truncated) || lies(event)
+    }
+
+    /// Whether one of the trees has got, or lost, its name: it may be another file from now on.
+    public func touchesTree(_ event: TraceEvent) -> Bool {
+        guard let trees, !Self.naming.isDisjoint(with: event.operation) else { return false }
+        return trees.contains { $0 == event.path || $0 == event.oldPath }
+    }
+
+    private static let naming: Operations = [.create, .mkdir, .unlink, .rmdir, .rename, .link]
 
     /// Of an event of a recording.
     public mutating func shows(_ event: TraceEvent) -> Bool {

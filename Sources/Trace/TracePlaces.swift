@@ -16,8 +16,10 @@ public struct TracePlaces: Sendable {
 
     private static let slash = UInt8(ascii: "/")
 
-    public init(_ mounts: MountTable) {
+    /// - Parameter before: records may still tell of mounts that are gone by now.
+    public init(_ mounts: MountTable, after before: TracePlaces? = nil) {
         self.mounts = mounts
+        if let before { whole = before.whole }
         for entry in mounts.entries where entry.root == [Self.slash] {
             whole[UInt32(bitPattern: entry.mountID)] = entry.mountPoint == [Self.slash] ? [] : entry.mountPoint
         }
@@ -77,33 +79,37 @@ public struct TracePlaces: Sendable {
         return prefix
     }
 
-    private mutating func join(_ mount: UInt32, _ device: DeviceNumber, _ path: [UInt8], and more: [UInt8]? = nil)
-        -> [UInt8]
-    {
+    /// Nil where neither the mount nor the superblock is one of this namespace: memfd_create(2), another namespace's, or gone.
+    private mutating func join(_ mount: UInt32, _ device: DeviceNumber, _ path: [UInt8]) -> [UInt8]? {
         guard let prefix = prefix(of: mount) else {
-            let full =
-                mounts.path(mountID: Int32(bitPattern: mount), path: path) ?? mounts.path(device: device, path: path)
-                ?? path
-            return more.map { (full == [Self.slash] ? full : full + [Self.slash]) + $0 } ?? full
+            return mounts.path(mountID: Int32(bitPattern: mount), path: path) ?? mounts.path(device: device, path: path)
         }
-        guard let more else { return prefix.isEmpty ? path : path == [Self.slash] ? prefix : prefix + path }
-        var full: [UInt8] = []
-        full.reserveCapacity(prefix.count + path.count + more.count + 1)
-        full += prefix
-        if path.count > 1 { full += path }
-        full.append(Self.slash)
-        full += more
-        return full
+        return prefix.isEmpty ? path : path == [Self.slash] ? prefix : prefix + path
     }
 
     /// The name as it was given, from where it started; `.` and `..` are taken out by their text alone. Of a start that lost
     /// its beginning what is left, as above.
-    mutating func path(_ name: GivenName, isTruncated: Bool) -> [UInt8]? {
-        guard isTruncated, !name.isAbsolute else {
-            return Self.plain(join(name.startMount, name.startDevice, name.start, and: name.text))
+    ///
+    /// - Parameter hasOtherRoot: the process is in a chroot or a container, above whose root `..` does not lead.
+    mutating func path(_ name: GivenName, isTruncated: Bool, hasOtherRoot: Bool) -> [UInt8]? {
+        if isTruncated, !name.isAbsolute {
+            let left = Self.plain(name.start + [Self.slash] + name.text)
+            return left.count > 1 ? Array(left.dropFirst()) : nil
         }
-        let left = Self.plain(name.start + [Self.slash] + name.text)
-        return left.count > 1 ? Array(left.dropFirst()) : nil
+        guard let start = join(name.startMount, name.startDevice, name.start) else { return nil }
+        var full: [UInt8] = []
+        full.reserveCapacity(start.count + name.text.count + 1)
+        if start != [Self.slash] { full += start }
+        let root = full.count
+        full.append(Self.slash)
+        full += name.text
+        guard Self.needsWork(full) else { return full }
+        if name.isAbsolute { return Array(full[..<root]) + Self.plain(Array(full[root...])) }
+        // Where that root lies is not known here.
+        if hasOtherRoot, name.text.split(separator: Self.slash).contains(where: { $0.elementsEqual("..".utf8) }) {
+            return nil
+        }
+        return Self.plain(full)
     }
 
     /// An absolute path without `.`, `..` and needless slashes.

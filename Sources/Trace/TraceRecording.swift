@@ -55,7 +55,7 @@ public struct RecordingWriter: Sendable {
     }
 
     /// So many records found the ring full since the beginning.
-    public mutating func note(lost total: UInt64) { lost = total }
+    public mutating func note(lost total: UInt64) { lost = max(lost, total) }
 
     /// Adds an event. Returns a finished block, to be written, when one is full.
     public mutating func add(_ event: TraceEvent) -> [UInt8]? {

@@ -57,7 +57,8 @@ public struct TraceSummary: Sendable {
         }
         counts[key, default: Count()].events += 1
         // A recording can hold any number.
-        counts[key, default: Count()].bytes &+= bytes
+        let (sum, isTooMuch) = counts[key, default: Count()].bytes.addingReportingOverflow(bytes)
+        counts[key, default: Count()].bytes = isTooMuch ? .max : sum
     }
 
     public func topProcesses(_ count: Int) -> [Row] {

@@ -53,15 +53,27 @@ public struct TraceTarget: Sendable {
         return paths.flatMap { path in
             let below = mounts.entries.filter { $0.mountPoint != path && TraceFilter.isBelow($0.mountPoint, path) }
             // A root is known without a look at it, which could hang: it may be on a server that does not answer.
-            return [Self.tree(path, mounts)]
+            return Self.trees(path, mounts)
                 + below.map { entry in
                     entry.root == [UInt8(ascii: "/")]
-                        ? TracedTree(device: entry.device, extent: .all) : Self.tree(entry.mountPoint, mounts)
-                }
+                        ? [TracedTree(device: entry.device, extent: .all)] : Self.trees(entry.mountPoint, mounts)
+                }.flatMap(\.self)
         }
     }
 
-    private static func tree(_ path: [UInt8], _ mounts: MountTable) -> TracedTree {
+    /// The tree, and the directory that holds its name: by that name it may be replaced.
+    private static func trees(_ path: [UInt8], _ mounts: MountTable) -> [TracedTree] {
+        let slash = UInt8(ascii: "/")
+        let parent = path.lastIndex(of: slash).map { $0 == 0 ? [slash] : Array(path[..<$0]) } ?? [slash]
+        var trees = [tree(path, mounts)].compactMap(\.self)
+        if case .below(let inode)? = tree(parent, mounts)?.extent, let device = tree(parent, mounts)?.device {
+            trees.append(TracedTree(device: device, extent: .named(inParent: inode)))
+        }
+        return trees
+    }
+
+    /// Nil while there is nothing of this name.
+    private static func tree(_ path: [UInt8], _ mounts: MountTable) -> TracedTree? {
         let entry =
             mounts.entries.filter { TraceFilter.isBelow(path, $0.mountPoint) }
             .reduce(nil as MountEntry?) { best, entry in
@@ -74,7 +86,8 @@ public struct TraceTarget: Sendable {
         }
         let device = entry?.device ?? DeviceNumber(stDevice: UInt64(status.st_dev)) ?? DeviceNumber(kernel: 0)
         // Where a file system shows other numbers than the kernel has in its inodes, only paths can tell.
-        guard isThere, device.stDevice == UInt64(status.st_dev), entry?.fsType != "overlay" else {
+        guard isThere else { return nil }
+        guard device.stDevice == UInt64(status.st_dev), entry?.fsType != "overlay" else {
             return TracedTree(device: device, extent: .unsure)
         }
         return TracedTree(device: device, extent: .below(inode: UInt64(status.st_ino)))

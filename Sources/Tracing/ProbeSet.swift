@@ -108,7 +108,8 @@ extension ProbeSet {
         if !trace.operations.contains(.close) {
             programs.removeAll { ["syscalls__enter", "vfs__fput"].contains($0.name) }
         }
-        if trace.followsChildren { programs += Self.processes }
+        if trace.followsChildren { programs.append(Self.processes[0]) }
+        if !trace.processes.isEmpty { programs.append(Self.processes[1]) }
         return programs
     }
 

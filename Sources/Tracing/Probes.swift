@@ -163,15 +163,27 @@ public final class Probes {
     public func setTrees(_ trees: [TracedTree]) {
         let old = traced
         traced = Set(trees)
-        for tree in traced.subtracting(old) {
-            if let key = tree.key { try? object.update(map: "trace_trees", key: key, value: UInt8(1)) }
+        var full: Set<DeviceNumber> = []
+        // Those that hold a name first: of a directory that is both, what counts is the tree.
+        let keys = traced.compactMap { tree in tree.key.map { (tree.device, $0.tree, $0.value) } }.sorted {
+            $0.2 > $1.2
+        }
+        for (device, key, value) in keys {
+            do { try object.update(map: "trace_trees", key: key, value: value) } catch { full.insert(device) }
         }
         for device in Set(trees.map(\.device)) {
-            _ = slots.add(device, slot: traced.filter { $0.device == device }.map(\.place).max() ?? 0)
+            // Where the table has no room for all, user space looks at each path.
+            let place = traced.filter { $0.device == device }.map(\.place).max() ?? 0
+            _ = slots.add(device, slot: full.contains(device) ? max(place, Int(KAIROS_DEVICE_UNSURE)) : place)
         }
+        let kept = Set(keys.map { [UInt64($0.1.device), $0.1.inode] })
         for tree in old.subtracting(traced) {
-            if let key = tree.key { try? object.remove(map: "trace_trees", key: key) }
-            if !traced.contains(where: { $0.device == tree.device }) { slots.remove(tree.device, slot: tree.place) }
+            if let key = tree.key?.tree, !kept.contains([UInt64(key.device), key.inode]) {
+                try? object.remove(map: "trace_trees", key: key)
+            }
+            if !traced.contains(where: { $0.device == tree.device }) {
+                for place in 0...2 { slots.remove(tree.device, slot: place) }
+            }
         }
     }
 
@@ -222,6 +234,9 @@ public final class Probes {
         guard kind == .zfs else { return }
         try? object.remove(map: "datasets", key: guid)
     }
+
+    /// How many records went into the ring: without asking the kernel.
+    var sent: UInt64 { control.counters.sent }
 
     public var counters: ProbeCounters {
         var counters = control.counters

@@ -32,6 +32,8 @@ public struct TracedTree: Hashable, Sendable {
     public enum Extent: Hashable, Sendable {
         /// What lies below the directory with this number.
         case below(inode: UInt64)
+        /// Its own name: the directory with this number holds it, and what happens to names in there is to be looked at.
+        case named(inParent: UInt64)
         /// All of the superblock.
         case all
         /// All of it as far as the programs go, since they cannot tell: what they send is to be looked at once more.
@@ -47,18 +49,19 @@ public struct TracedTree: Hashable, Sendable {
         self.extent = extent
     }
 
-    var key: kairos_tree? {
-        if case .below(let inode) = extent {
-            kairos_tree(inode: inode, device: device.kernel, reserved: 0)
-        } else {
-            nil
+    var key: (tree: kairos_tree, value: UInt8)? {
+        switch extent {
+        case .below(let inode): (kairos_tree(inode: inode, device: device.kernel, reserved: 0), UInt8(KAIROS_TREE_ROOT))
+        case .named(let parent):
+            (kairos_tree(inode: parent, device: device.kernel, reserved: 0), UInt8(KAIROS_TREE_PARENT))
+        case .all, .unsure: nil
         }
     }
 
     /// What the device table says. Where several trees lie in a superblock, the widest one counts.
     var place: Int {
         switch extent {
-        case .below: Int(KAIROS_DEVICE_CHECKED)
+        case .below, .named: Int(KAIROS_DEVICE_CHECKED)
         case .unsure: Int(KAIROS_DEVICE_UNSURE)
         case .all: Int(KAIROS_DEVICE_WHOLE)
         }

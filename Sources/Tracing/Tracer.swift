@@ -15,7 +15,8 @@ public final class Tracer {
     public private(set) var mounts: MountTable
     /// Why better probe sets were not taken.
     public let refused: [ProbeError]
-    private var isStopping = false
+    /// It is time to end: what waits is still handed over.
+    public private(set) var isStopping = false
 
     /// While records flow, the ring is looked at so often, and nobody has to be woken for them. Nanoseconds.
     private static let pace: UInt64 = 5_000_000
@@ -90,18 +91,21 @@ public final class Tracer {
         until deadline: UInt64? = nil, tick: UInt64? = nil, mountsChanged: (MountTable) -> Void,
         batchEnd: () -> Bool, _ body: (Record) -> Bool
     ) throws(StartError) {
-        // Quiet ticks since records flowed: with the first the next record is to wake this thread again; one that saw the
-        // old state, and was sent after that tick, is found by the second.
-        var quiet = 2
+        // While records flow nobody has to be woken. After the first quiet pause the next record is to wake this thread
+        // again; one that saw the old state and was sent a little later is found after the second.
+        var flowed: UInt64?
+        var asked: UInt64?
+        var hasMore = false
         var nextTick = tick.map { SystemClock.monotonic() + $0 }
         while !isStopping {
-            let pace = quiet < 2 ? SystemClock.monotonic() + Self.pace : nil
+            let now = SystemClock.monotonic()
+            let pace = hasMore ? now : (asked ?? flowed).map { $0 + Self.pace }
             loop.setDeadline([deadline, pace, nextTick].compactMap(\.self).min())
             var hasMounts = false
             do {
                 for source in try loop.wait() {
                     switch source {
-                    case .signals: isStopping = loop.nextSignal() != nil
+                    case .signals: isStopping = loop.nextSignal() != nil || isStopping
                     case .mounts: hasMounts = true
                     case .inbox: _ = inbox.take()
                     case .ring, .timer: break
@@ -110,24 +114,39 @@ public final class Tracer {
             } catch {
                 throw .system("wait for events", error)
             }
-            let now = SystemClock.monotonic()
-            if let deadline, now >= deadline { isStopping = true }
-            if let tick, let next = nextTick, now >= next { nextTick = max(next + tick, now) }
-            let count = drain(atMost: isStopping ? counters.sent &- delivered : .max, body)
-            quiet = count > 0 ? 0 : quiet + 1
-            if quiet == 1 { probes.wakePending = false }
+            let woken = SystemClock.monotonic()
+            if let deadline, woken >= deadline { isStopping = true }
+            if let tick, let next = nextTick, woken >= next { nextTick = max(next + tick, woken) }
+            // Before the records: those of a new mount mostly come right after it.
             if hasMounts, let table = try? MountTable.read(from: mountInfo) {
                 mounts = table
-                if let trees = trees(table) { probes.setTrees(trees) }
+                refreshTrees()
                 mountsChanged(table)
+            }
+            // Under a flood the ring never empties: what is there now is taken, and then it is looked around.
+            // A record is there a moment before it is counted.
+            let limit = UInt64(max(Int64(bitPattern: probes.sent &- delivered), 0)) + 64
+            let count = drain(atMost: limit, body)
+            hasMore = count == limit
+            if count > 0 {
+                (flowed, asked) = (woken, nil)
+            } else if let since = asked, woken >= since + Self.pace {
+                (flowed, asked) = (nil, nil)
+            } else if asked == nil, let since = flowed, woken >= since + Self.pace {
+                probes.wakePending = false
+                asked = woken
             }
             if !batchEnd() { isStopping = true }
         }
     }
 
+    /// A tree's own name has come to mean another file, or the mounts changed.
+    public func refreshTrees() {
+        if let trees = trees(mounts) { probes.setTrees(trees) }
+    }
+
     private var delivered: UInt64 = 0
 
-    /// Under a flood the ring never empties: at the end no more is taken than what was there then.
     private func drain(atMost limit: UInt64, _ body: (Record) -> Bool) -> UInt64 {
         var taken: UInt64 = 0
         var wanted = true

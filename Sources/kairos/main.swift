@@ -1,4 +1,6 @@
 import ArgumentParser
+import CLinux
 import Commands
 
+kairos_keep_standard_descriptors()
 Kairos.main()

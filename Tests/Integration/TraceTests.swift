@@ -161,7 +161,7 @@ extension IntegrationTests {
             }
             #expect(byName.compactMap(\.path).map { $0.split(separator: "/").last } == ["named"])
             #expect(byName.allSatisfy { $0.comm == "a name of its o" })
-            let byUser = try await shown(["--user", "nobody"]) { directory in
+            let byUser = try await shown(["--user", "65534"]) { directory in
                 chmod(directory, 0o777)
                 try make("root's", directory)
                 try make("nobody's", directory, from: Place(user: 65534))
@@ -202,6 +202,39 @@ extension IntegrationTests {
             for name in ["four", "nested/five"] { rmdir(a + "/" + name) }
             #expect(dataset.compactMap(\.path) == [a + "/nested/five"])
             #expect(dataset.map(\.dataset) == [fixture.name("a/nested")])
+        }
+
+        @Test("a target is what has its name: replaced, renamed, or reached from beside it", arguments: sets)
+        func targets(set: ProbeSet) async throws {
+            let fixture = try Fixture.current()
+            let here = fixture.path("a") + "/targets"
+            try makeDirectory(here + "/in")
+            defer { removeTree(here) }
+            try write("1", to: here + "/file")
+            let place = Place(directory: here)
+            let lines = try await TraceRun.lines(
+                ["--probes", set.rawValue, "--op", "all", "--op", "create", here + "/in", here + "/file"]
+            ) { run in
+                // Into the tree and out of it, from beside it.
+                try write("x", to: here + "/x")
+                try call("renameat", .here, "x", .here, "in/x", from: place)
+                try call("renameat", .here, "in/x", .here, "y", from: place)
+                // The file that is its name from now on.
+                try write("2", to: here + "/new")
+                try call("renameat", .here, "new", .here, "file", from: place)
+                // From the moment on at which it was told of, it is followed.
+                let isTold = await wait(for: KairosProcess.patience) {
+                    run.kairos.lines.contains { String(decoding: $0, as: UTF8.self).contains("targets/new") }
+                }
+                #expect(isTold)
+                try write("3", to: here + "/file")
+                try call("unlinkat", .here, "file", 0, from: place)
+            }
+            let heard = lines.filter { ["rename", "write", "unlink"].contains($0.op) }.map { line in
+                line.op + " "
+                    + [line.oldPath, line.path].compactMap { $0?.dropFirst(here.count + 1) }.joined(separator: " ")
+            }
+            #expect(heard == ["rename x in/x", "rename in/x y", "rename new file", "write file", "unlink file"])
         }
 
         @Test("names may hold any byte, be long and deep", arguments: sets)

@@ -143,7 +143,6 @@ struct PlacesTests {
             (31, root, "x\0dir\0data\0", "/mnt/bind/x", "ext4"), (31, root, "dir\0data\0", "/mnt/bind", "ext4"),
             (31, root, "x\0dirt\0data\0", "/data/dirt/x", "ext4"), (34, root, "file\0", "/etc/file", "ext4"),
             (0, home, "x\0", "/home/x", "tank/home"), (99, shared, "x\0", "/tmp/x", "tmpfs"),
-            (99, 77, "x\0", "/x", "0:77"),
         ] as [(UInt32, UInt32, String, String, String)])
     func files(mount: UInt32, device: UInt32, walked: String, wanted: String, place: String) throws {
         var bytes = RecordBytes(KAIROS_OP_ATTR, mount: mount, device: device)
@@ -166,7 +165,7 @@ struct PlacesTests {
             (20, root, "a\0", "..b/.c.", "/a/..b/.c."), (20, root, "a\0", "", "/a"), (30, home, "", "", "/home"),
             (20, root, "", "", "/"), (31, root, "dir\0data\0", "x", "/mnt/bind/x"),
             (31, root, "sub\0dir\0data\0", "../x", "/mnt/bind/x"), (31, root, "else\0", "x", "/else/x"),
-            (99, shared, "d\0", "x", "/tmp/d/x"), (99, 77, "d\0", "x", "/d/x"),
+            (99, shared, "d\0", "x", "/tmp/d/x"),
         ] as [(UInt32, UInt32, String, String, String)])
     func given(mount: UInt32, device: UInt32, start: String, name: String, wanted: String) throws {
         var bytes = RecordBytes(KAIROS_OP_MKDIR, mount: mount, device: device)
@@ -176,6 +175,30 @@ struct PlacesTests {
         #expect(event.flags == .given)
         // The inode is the start's, which was not changed.
         #expect((event.inode, event.generation) == (nil, nil))
+    }
+
+    @Test("of what is not mounted here no path is told: one of the same letters is another file")
+    func elsewhere() throws {
+        var walked = RecordBytes(KAIROS_OP_WRITE, mount: 99, device: 77)
+        walked.path = "passwd\0etc\0"
+        #expect(try event(walked).path == nil)
+        #expect(text(try event(walked).place.name) == "0:77")
+        var given = RecordBytes(KAIROS_OP_MKDIR, mount: 99, device: 77)
+        (given.name, given.path) = ("x", "d\0")
+        #expect(try event(given).path == nil)
+    }
+
+    @Test("no name leads above the root of a process in a chroot")
+    func otherRoot() throws {
+        var bytes = RecordBytes(KAIROS_OP_UNLINK, KAIROS_RECORD_CANDIDATE)
+        (bytes.name, bytes.path) = ("/../../etc/shadow", "jail\0")
+        bytes.fixed.flags = KAIROS_F_ABSOLUTE.rawValue | KAIROS_F_OTHER_ROOT.rawValue
+        #expect(path(try event(bytes)) == "/jail/etc/shadow")
+        // Where it is, a relative one does not tell.
+        (bytes.name, bytes.fixed.flags) = ("../x", KAIROS_F_OTHER_ROOT.rawValue)
+        #expect(try event(bytes).path == nil)
+        bytes.name = "./x"
+        #expect(path(try event(bytes)) == "/jail/x")
     }
 
     @Test(

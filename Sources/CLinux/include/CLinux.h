@@ -62,6 +62,12 @@ int kairos_lock(int fd);
 
 bool kairos_is_regular_file(int fd);
 
+/* A descriptor of its own for what `fd` is open on, for writing, without waiting; -1 where that cannot be, as for sockets. */
+int kairos_reopen_writing(int fd);
+
+/* What is opened first must not become stdin, stdout or stderr, if they were closed by who started this. */
+void kairos_keep_standard_descriptors(void);
+
 /* The columns of a terminal, 0 if it is none. */
 int kairos_terminal_columns(int fd);
 
