@@ -151,9 +151,9 @@ extension IntegrationTests {
                     #expect(count == 4096)
                     try call("fsync", .descriptor(device.raw))
                 }
-                // A kernel thread's write is marked before it is done, so a check may find that it came after.
-                let wanted = found.count == 2 && set == .vfs ? ["quiet", "check"] : ["quiet"]
-                #expect(found.map(\.trigger) == wanted, "\(kairos.transcript)")
+                // A kernel thread's write is marked before it is done, so with vfs it may take a check, or two looks.
+                let right = set == .vfs ? [["quiet"], ["check"], ["quiet", "check"]] : [["quiet"]]
+                #expect(right.contains(found.compactMap(\.trigger)), "\(kairos.transcript)")
                 #expect(Set(found.map(\.dataset)) == [fixture.name("images")])
                 var before: [UInt8]?
                 for snapshot in found {
