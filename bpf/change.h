@@ -52,7 +52,9 @@ static __always_inline u32 mount__id(struct vfsmount *mnt)
 {
 	struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 
-	return BPF_CORE_READ(m, mnt_id);
+	if (bpf_rdonly_cast)
+		m = bpf_rdonly_cast(m, bpf_core_type_id_kernel(struct mount));
+	return FIELD(m, mnt_id);
 }
 
 /* The descriptor of a written file, so that its close can be told: the file is gone when close() returns. */
@@ -170,36 +172,116 @@ static __always_inline u32 change__describe(const struct change *c, struct scrat
 	return at;
 }
 
-/* Trace: tell, every time. */
-static __always_inline int change__trace(const struct change *c, struct kairos_control *ctl)
+/* Who does what to which file: what a repeat has in common with the record before it. */
+static __always_inline void told__describe(struct told *t, const struct change *c)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct dentry *dentry = dentry__cast(c->dentry);
+
+	t->task = (u64)task;
+	t->started = task->start_time;
+	t->cred = (u64)task->cred;
+	t->dentry = c->dentry;
+	t->parent = (u64)FIELD(dentry, d_parent);
+	t->name = FIELD(dentry, d_name.hash_len);
+	t->mnt = c->mnt;
+	t->inode = c->key.inode;
+	t->device = c->key.device;
+	t->generation = c->key.generation;
+	bpf_get_current_comm(t->comm, sizeof(t->comm));
+}
+
+static __always_inline bool told__is(const struct told *t, const struct told *now)
+{
+	return t->task == now->task && t->started == now->started && t->cred == now->cred && t->dentry == now->dentry &&
+	       t->parent == now->parent && t->name == now->name && t->mnt == now->mnt && t->inode == now->inode &&
+	       t->device == now->device && t->generation == now->generation && t->comm[0] == now->comm[0] &&
+	       t->comm[1] == now->comm[1];
+}
+
+static __always_inline u32 change__flags(const struct change *c)
+{
+	return c->flags | (c->hidden ? KAIROS_F_UNLINKED : 0) | (c->early ? KAIROS_F_EARLY : 0);
+}
+
+/* Trace: tell in short. */
+static __always_inline int change__repeat(const struct change *c, struct kairos_control *ctl, u64 now, u32 serial)
+{
+	struct kairos_repeat r = {
+	    .kind = KAIROS_RECORD_REPEAT,
+	    .op = c->op,
+	    .time_ns = now,
+	    .result = c->result,
+	    .offset = c->offset,
+	    .bytes = c->bytes,
+	    .cpu = bpf_get_smp_processor_id(),
+	    .serial = serial,
+	    .syscall = c->syscall,
+	    .probe = c->probe,
+	    .flags = change__flags(c),
+	};
+
+	if (bpf_ringbuf_output(&ring, &r, sizeof(r), wake__first(ctl) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
+		record__lost(ctl, KAIROS_RECORD_REPEAT);
+	else
+		__sync_fetch_and_add(&ctl->sent, 1);
+	return 0;
+}
+
+/* Trace: tell in full. Returns whether it was sent, whole. */
+static __noinline bool change__full(const struct change *c, u64 now, u32 serial)
+{
+	struct kairos_control *ctl = control__get();
 	struct scratch *sc;
 	u32 at;
 
-	if (!trace__wanted(ctl, c->op) || !trace__has_device(ctl, c->slot))
-		return 0;
-	sc = scratch__begin(c->probe, KAIROS_RECORD_CHANGE, c->op, bpf_ktime_get_ns());
+	if (!c || !ctl)
+		return false;
+	sc = scratch__begin(c->probe, KAIROS_RECORD_CHANGE, c->op, now);
 	if (!sc)
-		return 0;
+		return false;
 	sc->record.offset = c->offset;
 	sc->record.bytes = c->bytes;
-	if (c->hidden)
-		sc->record.flags |= KAIROS_F_UNLINKED;
-	if (c->early)
-		sc->record.flags |= KAIROS_F_EARLY;
-	if (trace_by & KAIROS_BY_TREE) {
-		/* The tree itself, which may have lost its name. */
-		struct kairos_tree self = {.inode = c->key.inode, .device = c->key.device};
-		u8 *what = bpf_map_lookup_elem(&trace_trees, &self);
-
-		if (what && *what == KAIROS_TREE_ROOT)
-			sc->below = KAIROS_TREE_ROOT;
-	}
+	sc->record.flags = change__flags(c);
+	sc->record.cpu = bpf_get_smp_processor_id();
+	sc->record.serial = serial;
+	/* The tree itself, which may have lost its name. */
+	if (trace_by & KAIROS_BY_TREE && tree__of(ctl, c->key.device, c->key.inode) == KAIROS_TREE_ROOT)
+		sc->below = KAIROS_TREE_ROOT;
 	at = change__describe(c, sc);
 	if (trace__is_below(ctl, sc, c->slot))
-		scratch__send(sc, at, wake__first(ctl));
-	else
-		scratch__drop(sc);
+		return scratch__send(sc, at, wake__first(ctl));
+	scratch__drop(sc);
+	return false;
+}
+
+/* Trace: tell, every time. */
+static __always_inline int change__trace(const struct change *c, struct kairos_control *ctl)
+{
+	u32 last = TOLD_LAST, next = TOLD_NOW;
+	u64 now = bpf_ktime_get_ns();
+	struct told *t, *here;
+
+	if (!trace__wanted(ctl, c->op) || !trace__has_device(ctl, c->slot))
+		return 0;
+	t = bpf_map_lookup_elem(&tolds, &last);
+	here = bpf_map_lookup_elem(&tolds, &next);
+	/* A rename has two names to tell. */
+	if (!t || !here || !c->dentry || c->moved || __sync_lock_test_and_set(&t->busy, 1)) {
+		change__full(c, now, 0);
+		return 0;
+	}
+	told__describe(here, c);
+	if (t->time && now - t->time < KAIROS_REPEAT_NS && told__is(t, here)) {
+		change__repeat(c, ctl, now, t->serial);
+	} else {
+		here->busy = 1;
+		here->serial = t->serial + 1 ?: 1;
+		/* Only what was sent can be referred to. */
+		here->time = change__full(c, now, here->serial) ? now : 0;
+		*t = *here;
+	}
+	WRITE_ONCE(t->busy, 0);
 	return 0;
 }
 

@@ -55,6 +55,8 @@ enum kairos_record_kind {
 	KAIROS_RECORD_ZFS_COMMAND = 3,
 	/* ZFS dirtied a dataset that was clean: no detail, just a word to wake by. */
 	KAIROS_RECORD_DIRTY = 4,
+	/* Trace: as the record before it from the same CPU, but for what struct kairos_repeat has. */
+	KAIROS_RECORD_REPEAT = 5,
 };
 
 enum kairos_record_flag {
@@ -143,6 +145,7 @@ struct kairos_control {
 	__u64 unmatched; /* descriptors that were gone when their call was looked at */
 	__u64 zfs_lost;  /* notes of zfs commands that found the ring full */
 	__u64 filtered;  /* trace: what was left out by choice */
+	__u64 trees;     /* trace: a bit for each inode number in `trace_trees`, KAIROS_TREE_BIT; most others need no look-up */
 };
 
 enum kairos_probe {
@@ -223,8 +226,31 @@ struct kairos_record {
 	__u16 name2_len;
 	__u16 path2_len;
 	__u32 probe;      /* enum kairos_probe */
+	__u32 cpu;        /* trace: where it was seen, with a serial number; 0: no repeat will refer to it */
+	__u32 serial;
 	char comm[KAIROS_COMM];
 };
+
+/*
+ * Trace: a further operation of the same thread on the same file, moments after one that was told in full: as one write
+ * follows the other. Most of what a record costs is who and where, and that is known.
+ */
+struct kairos_repeat {
+	__u32 kind;
+	__u32 op;
+	__u64 time_ns;
+	__s64 result;
+	__s64 offset;
+	__u64 bytes;
+	__u32 cpu;
+	__u32 serial;     /* of the full record, from the same CPU */
+	__u32 syscall;
+	__u32 probe;
+	__u32 flags;
+	__u32 reserved;
+};
+
+#define KAIROS_REPEAT_NS 1000000ULL /* within a millisecond; a directory above may be renamed meanwhile */
 
 #define KAIROS_COMPAT 0x40000000U
 #define KAIROS_NO_SYSCALL 0xffffffffU
@@ -252,6 +278,7 @@ enum kairos_failures {
 /* What `trace_trees` says of a directory: its tree is traced, or it holds the name of one that is. */
 #define KAIROS_TREE_ROOT 1
 #define KAIROS_TREE_PARENT 2
+#define KAIROS_TREE_BIT(inode) (1ULL << (((inode) ^ (inode) >> 6 ^ (inode) >> 12) & 63))
 
 /* A directory whose tree is traced, or a file. */
 struct kairos_tree {
@@ -262,8 +289,9 @@ struct kairos_tree {
 
 _Static_assert(sizeof(struct kairos_slot) == 128, "a slot is two cache lines");
 _Static_assert(sizeof(struct kairos_devices) == 32768, "shared with user space");
-_Static_assert(sizeof(struct kairos_control) == 120, "shared with user space");
-_Static_assert(sizeof(struct kairos_record) == 152, "shared with user space");
+_Static_assert(sizeof(struct kairos_control) == 128, "shared with user space");
+_Static_assert(sizeof(struct kairos_record) == 160, "shared with user space");
+_Static_assert(sizeof(struct kairos_repeat) == 64, "shared with user space");
 _Static_assert(KAIROS_PROBES <= 64, "a bit each in `fired`");
 
 #endif

@@ -256,20 +256,31 @@ struct {
 	__type(value, u8);
 } trace_trees SEC(".maps");
 
+/* What `trace_trees` says of an inode, 0 for nothing. */
+static __always_inline u8 tree__of(const struct kairos_control *ctl, u32 device, u64 inode)
+{
+	struct kairos_tree tree = {.inode = inode, .device = device};
+	u8 *what;
+
+	if (!(READ_ONCE(ctl->trees) & KAIROS_TREE_BIT(inode)))
+		return 0;
+	what = bpf_map_lookup_elem(&trace_trees, &tree);
+	return what ? *what : 0;
+}
+
 /* `is_first`: the walk begins here. In the directory that holds a tree's own name, user space looks at the name. */
 static __always_inline void tree__note(struct scratch *sc, struct dentry *dentry, bool is_first)
 {
 	struct inode *inode = FIELD(dentry, d_inode);
-	struct kairos_tree tree = {.device = sc->walk_device};
-	u8 *what;
+	struct kairos_control *ctl = control__get();
+	u8 what;
 
 	/* A deleted name has none any more. */
-	if (sc->below == KAIROS_TREE_ROOT || !inode)
+	if (!ctl || sc->below == KAIROS_TREE_ROOT || !inode)
 		return;
-	tree.inode = FIELD(inode, i_ino);
-	what = bpf_map_lookup_elem(&trace_trees, &tree);
-	if (what && (*what == KAIROS_TREE_ROOT || is_first))
-		sc->below = *what;
+	what = tree__of(ctl, sc->walk_device, FIELD(inode, i_ino));
+	if (what == KAIROS_TREE_ROOT || (what && is_first))
+		sc->below = what;
 }
 
 /*

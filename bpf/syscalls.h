@@ -31,7 +31,6 @@
 struct call_args {
 	unsigned long a[6];
 	long result;
-	u64 begun;
 	s64 offset; /* trace: as in a record */
 	u64 bytes;
 	u32 number; /* with KAIROS_COMPAT */
@@ -71,14 +70,37 @@ static __always_inline bool root__differs(const struct kairos_control *ctl)
 	       root.mount != ctl->root_mount;
 }
 
+/*
+ * When each thread's call began. What is told at a call's end was done some time before: on FUSE by another process, whose
+ * answer the caller may sleep on for long, on a busy machine. A snapshot that was taken in between holds the change.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, u64);
+} begun SEC(".maps");
+
+/* When the caller's system call began; 0 where it is none's. */
+static __always_inline u64 call__begun(const struct call_args *args)
+{
+	u64 *start;
+
+	if (tracing || args->probe != KAIROS_PROBE_SYSCALLS)
+		return 0;
+	start = bpf_task_storage_get(&begun, bpf_get_current_task_btf(), NULL, 0);
+	/* Not known: begun before the programs were there. 1 is long ago. */
+	return start && *start ? *start : 1;
+}
+
 #define AT_POSITION (-2LL) /* as an offset: it was done where the file's position was, which has moved on since */
 
 static __always_inline u32 send_call(struct scratch *sc, u32 at, const struct call_args *args, bool wake)
 {
 	sc->record.syscall = args->number;
 	sc->record.result = args->result;
-	if (args->begun)
-		sc->record.begun_ns = args->begun;
+	if (!tracing)
+		sc->record.begun_ns = call__begun(args) ?: sc->record.time_ns;
 	if (tracing) {
 		sc->record.offset = args->offset;
 		sc->record.bytes = args->bytes;
@@ -97,7 +119,6 @@ static __noinline int change__file(struct file *file, int fd, u32 op, const stru
 	    .op = op,
 	    .probe = args->probe,
 	    .result = args->result,
-	    .begun = args->begun,
 	    .offset = args->offset,
 	    .bytes = args->bytes,
 	    .syscall = args->number,
@@ -121,6 +142,7 @@ static __noinline int change__file(struct file *file, int fd, u32 op, const stru
 		if (c.offset == AT_POSITION)
 			c.offset = args->result < 0 ? KAIROS_NO_OFFSET : FIELD(file, f_pos) - args->result;
 	}
+	c.begun = call__begun(args);
 	c.key.inode = FIELD(inode, i_ino);
 	c.key.generation = FIELD(inode, i_generation);
 	c.mnt = (u64)FIELD(file, f_path.mnt);
@@ -440,7 +462,7 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 			return 0;
 		}
 		m.now = now;
-		m.begun = args->begun ?: now;
+		m.begun = call__begun(args) ?: now;
 		sc->record.epoch = slot__mark(s, &m, op & KAIROS_OPS_COMMIT, &dirtied);
 		sc->record.slot = slot;
 		if (dirtied)
@@ -683,17 +705,6 @@ static __noinline int calibrate(struct kairos_control *ctl, u32 call, long resul
 	return 0;
 }
 
-/*
- * When each thread's call began. What is told at a call's end was done some time before: on FUSE by another process, whose
- * answer the caller may sleep on for long, on a busy machine. A snapshot that was taken in between holds the change.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, u64);
-} begun SEC(".maps");
-
 SEC("tp_btf/sys_enter")
 int BPF_PROG(syscalls__begin, struct pt_regs *regs, long number)
 {
@@ -711,6 +722,9 @@ int BPF_PROG(syscalls__begin, struct pt_regs *regs, long number)
 	if (!calls[index])
 		return 0;
 #endif
+	/* Closes are many, and change nothing. */
+	if (calls[index] == CALL_CLOSE)
+		return 0;
 	start = bpf_task_storage_get(&begun, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (start)
 		*start = bpf_ktime_get_ns();
@@ -720,39 +734,39 @@ int BPF_PROG(syscalls__begin, struct pt_regs *regs, long number)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 {
-	struct call_args args = {.number = regs__number(regs), .result = result, .offset = KAIROS_NO_OFFSET};
+	u32 index = regs__number(regs), call;
 	struct kairos_control *ctl;
-	u32 native, call, index = args.number;
 	bool compat = false;
 
+	barrier_var(index);
 	if (index >= CALLS)
 		return 0;
-	native = calls[index];
+	call = calls[index];
 #if defined(__TARGET_ARCH_x86)
-	if (!native && !compat_calls[index])
+	if (!call && !compat_calls[index])
 		return 0;
 #else
-	if (!native)
+	if (!call)
 		return 0;
 #endif
 	/* mmap() returns addresses, and no address of user space is negative as a long. */
 	if (result < 0 && result != -EBADF && !(tracing && trace_failures))
 		return 0;
-	call = native;
 #if defined(__TARGET_ARCH_x86)
 	compat = task__compat();
-	if (compat) {
+	if (compat)
 		call = compat_calls[index];
-		args.number |= KAIROS_COMPAT;
-	}
 #endif
-	regs__args(regs, compat, &args);
 	ctl = control__get();
 	if (!ctl)
 		return 0;
+
+	struct call_args args = {
+	    .number = compat ? index | KAIROS_COMPAT : index, .result = result, .offset = KAIROS_NO_OFFSET, .control = ctl};
+
+	regs__args(regs, compat, &args);
 	if (!READ_ONCE(ctl->ready))
 		return calibrate(ctl, call, result, args.a[0], KAIROS_PROBE_SYSCALLS);
-	args.control = ctl;
 	if (tracing) {
 		/* What the kernel will do again after a signal has not failed: -ERESTARTSYS and the like. */
 		if (result < 0 ? !trace_failures || result <= -ERESTART : trace_failures == KAIROS_FAILURES_ALONE)
@@ -760,11 +774,6 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 		call__measure(call, compat, &args);
 	} else if (result < 0) {
 		return 0;
-	} else {
-		u64 *start = bpf_task_storage_get(&begun, bpf_get_current_task_btf(), NULL, 0);
-
-		/* Not known: begun before the programs were there. 1 is long ago. */
-		args.begun = start && *start ? *start : 1;
 	}
 
 	switch (call) {
@@ -828,33 +837,16 @@ static __always_inline bool file__is_last(struct file *file)
  * file is gone. Not seen so: what a process that ends leaves open, close_range(2), and a mapping that outlives its
  * descriptor.
  */
-SEC("tp_btf/sys_enter")
-int BPF_PROG(syscalls__enter, struct pt_regs *regs, long number)
+static __noinline int call__closing(struct pt_regs *regs, u32 call, u32 number)
 {
-	struct call_args args = {.probe = KAIROS_PROBE_CLOSE, .offset = KAIROS_NO_OFFSET, .early = true};
-	struct kairos_control *ctl;
+	struct call_args args = {
+	    .number = number, .probe = KAIROS_PROBE_CLOSE, .offset = KAIROS_NO_OFFSET, .early = true};
 	struct file *file;
-	u32 index = number, call;
-	bool compat;
 
-	/* What is compared is to be what is used: the compiler likes to compare a copy. */
-	barrier_var(index);
-	if (index >= CALLS)
+	args.control = control__get();
+	if (!args.control || !READ_ONCE(args.control->ready))
 		return 0;
-	compat = task__compat();
-	call = calls[index];
-#if defined(__TARGET_ARCH_x86)
-	if (compat)
-		call = compat_calls[index];
-#endif
-	if (call != CALL_CLOSE && call != CALL_DUP)
-		return 0;
-	ctl = control__get();
-	if (!ctl || !READ_ONCE(ctl->ready))
-		return 0;
-	args.control = ctl;
-	args.number = compat ? index | KAIROS_COMPAT : index;
-	regs__args(regs, compat, &args);
+	regs__args(regs, number & KAIROS_COMPAT, &args);
 	if (call == CALL_DUP && args.a[0] == args.a[1])
 		return 0;
 	file = file__of(call == CALL_DUP ? args.a[1] : args.a[0]);
@@ -863,6 +855,30 @@ int BPF_PROG(syscalls__enter, struct pt_regs *regs, long number)
 	if (!file__is_last(file))
 		return 0;
 	return change__file(file, -1, KAIROS_OP_CLOSE, &args);
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(syscalls__enter, struct pt_regs *regs, long number)
+{
+	u32 index = number, call;
+
+	/* What is compared is to be what is used: the compiler likes to compare a copy. */
+	barrier_var(index);
+	if (index >= CALLS)
+		return 0;
+	call = calls[index];
+#if defined(__TARGET_ARCH_x86)
+	/* Most calls are neither by their number nor by the 32-bit one, and end here. */
+	if (call != CALL_CLOSE && call != CALL_DUP && compat_calls[index] != CALL_CLOSE)
+		return 0;
+	if (task__compat()) {
+		call = compat_calls[index];
+		number |= KAIROS_COMPAT;
+	}
+#endif
+	if (call != CALL_CLOSE && call != CALL_DUP)
+		return 0;
+	return call__closing(regs, call, number);
 }
 
 /* include/uapi/linux/io_uring.h: enum io_uring_op, whose numbers are the kernel's interface. */

@@ -100,6 +100,37 @@ static __always_inline bool trace__is_below(struct kairos_control *ctl, struct s
 	return sc->below || slot == KAIROS_DEVICE_UNSURE || sc->record.flags & KAIROS_F_TRUNCATED || trace__filter(ctl);
 }
 
+/*
+ * The record that was last told in full on a CPU, and whose it was. Claimed like a scratch, and from before a full record is
+ * sent to after it is noted: between it and its repeats no other one with a serial comes from this CPU.
+ */
+struct told {
+	u32 busy;
+	u32 serial;
+	u64 time;
+	u64 task;
+	u64 started; /* two tasks may have had the same address */
+	u64 cred;
+	u64 dentry;
+	u64 parent;
+	u64 name;    /* hash and length */
+	u64 mnt;
+	u64 inode;
+	u32 device;
+	u32 generation;
+	u64 comm[2];
+};
+
+enum { TOLD_LAST, TOLD_NOW, TOLDS };
+
+/* The second is where it is found out who is at it now, under the claim of the first: too large for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, TOLDS);
+	__type(key, u32);
+	__type(value, struct told);
+} tolds SEC(".maps");
+
 /* Children of a process that is traced. */
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(trace__fork, struct task_struct *parent, struct task_struct *child)

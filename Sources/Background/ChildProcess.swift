@@ -72,9 +72,10 @@ public struct ChildProcess: Sendable {
     ///
     /// - Parameters:
     ///   - newSession: for one that is to outlive this process.
+    ///   - directory: where it starts.
     ///   - streams: sets standard output and error; standard input is empty.
     public static func spawn(
-        _ path: String, _ arguments: [String], newSession: Bool = false,
+        _ path: String, _ arguments: [String], newSession: Bool = false, directory: String = "/",
         streams: (inout posix_spawn_file_actions_t) -> Void
     ) throws(Errno) -> pid_t {
         var actions = posix_spawn_file_actions_t()
@@ -82,7 +83,7 @@ public struct ChildProcess: Sendable {
         defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
         streams(&actions)
-        try check(kairos_spawn_clean(&actions))
+        try check(kairos_spawn_clean(&actions, directory))
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }

@@ -18,7 +18,9 @@ struct Contestant: Sendable {
             Contestant(
                 name: "kairos trace", command: [kairos, "trace", "--op", "all", directory], shows: "every operation",
                 isKairos: true),
-            Contestant(name: "fatrace", command: ["fatrace"], shows: "opens, writes, closes; of some at once one line"),
+            // Of the file system that it is started in, and no other.
+            Contestant(
+                name: "fatrace", command: ["fatrace", "-c"], shows: "opens, writes, closes; of some at once one line"),
             Contestant(
                 name: "inotifywait -m -r", command: ["inotifywait", "-m", "-r", directory],
                 shows: "no process; equal events in a row as one"),

@@ -109,7 +109,7 @@ public final class TraceBench {
             row.times.append(try workload(directory))
             return
         }
-        let tracer = try TracerProcess(command, outputs: outputs)
+        let tracer = try TracerProcess(command, in: directory, outputs: outputs)
         defer { tracer.end() }
         let sentinel = directory + "/sentinel"
         guard try tracer.isReady(interrupt, probing: { Self.touch(sentinel) }) else {
@@ -118,6 +118,10 @@ public final class TraceBench {
         }
         row.times.append(try workload(directory))
         try tracer.settle(interrupt)
+        guard !tracer.hasEnded else {
+            row.problem = tracer.lastWords
+            return
+        }
         tracer.end()
         row.lines = tracer.lines { $0.contains("file") || $0.contains("renamed") }
         guard contestant.isKairos else { return }

@@ -10,14 +10,14 @@ final class TracerProcess {
     private let errors: String
     private var status: Int32?
 
-    init(_ command: [String], outputs: String) throws(TraceBench.Failure) {
+    init(_ command: [String], in directory: String, outputs: String) throws(TraceBench.Failure) {
         output = outputs + "/stdout"
         errors = outputs + "/stderr"
         unlink(output)
         unlink(errors)
         let (out, err) = (output, errors)
         do {
-            pid = try ChildProcess.spawn(command[0], Array(command.dropFirst())) { actions in
+            pid = try ChildProcess.spawn(command[0], Array(command.dropFirst()), directory: directory) { actions in
                 for (file, path) in [(STDOUT_FILENO, out), (STDERR_FILENO, err)] {
                     posix_spawn_file_actions_addopen(&actions, file, path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
                 }
@@ -73,7 +73,7 @@ final class TracerProcess {
     /// The last thing that it said, for a report.
     var lastWords: String {
         let said = Self.text(errors, limit: 4096).split(separator: "\n").last { !$0.isEmpty }
-        return said.map { String($0.prefix(200)) } ?? "it ended without a word"
+        return said.map { String($0.prefix(200)) } ?? (hasEnded ? "it ended without a word" : "it showed nothing")
     }
 
     /// Of the closing line of `kairos trace`.
@@ -91,7 +91,7 @@ final class TracerProcess {
         return (shown, full + busy)
     }
 
-    private var hasEnded: Bool {
+    var hasEnded: Bool {
         if status != nil { return true }
         var ended: Int32 = 0
         guard waitpid(pid, &ended, WNOHANG) == pid else { return false }

@@ -33,11 +33,11 @@ const uint64_t kairos_open_path = O_PATH | O_CLOEXEC;
 
 const short kairos_spawn_setsid = POSIX_SPAWN_SETSID;
 
-int kairos_spawn_clean(posix_spawn_file_actions_t *actions)
+int kairos_spawn_clean(posix_spawn_file_actions_t *actions, const char *directory)
 {
 	int error = posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
 
-	return error ? error : posix_spawn_file_actions_addchdir_np(actions, "/");
+	return error ? error : posix_spawn_file_actions_addchdir_np(actions, directory);
 }
 
 int kairos_epoll_create(void)

@@ -49,6 +49,12 @@ struct ControlBlock: ~Copyable, Sendable {
     /// Whether the program has run.
     func fired(_ probe: kairos_probe) -> Bool { memory.load64(at: offset(\.fired)) & 1 << UInt64(probe.rawValue) != 0 }
 
+    /// The filter before `trace_trees`. Never less than what is in there.
+    var trees: UInt64 {
+        get { memory.load64(at: offset(\.trees)) }
+        nonmutating set { memory.store64(newValue, at: offset(\.trees)) }
+    }
+
     var wakePending: Bool {
         get { memory.load32(at: offset(\.pending)) != 0 }
         nonmutating set { memory.store32(newValue ? 1 : 0, at: offset(\.pending)) }

@@ -168,6 +168,8 @@ public final class Probes {
         let keys = traced.compactMap { tree in tree.key.map { (tree.device, $0.tree, $0.value) } }.sorted {
             $0.2 > $1.2
         }
+        let bits = keys.reduce(into: UInt64(0)) { $0 |= Self.treeBit($1.1.inode) }
+        control.trees |= bits
         for (device, key, value) in keys {
             do { try object.update(map: "trace_trees", key: key, value: value) } catch { full.insert(device) }
         }
@@ -185,7 +187,11 @@ public final class Probes {
                 for place in 0...2 { slots.remove(tree.device, slot: place) }
             }
         }
+        control.trees = bits
     }
+
+    /// KAIROS_TREE_BIT of bpf/kairos.h.
+    private static func treeBit(_ inode: UInt64) -> UInt64 { 1 << ((inode ^ inode >> 6 ^ inode >> 12) & 63) }
 
     /// Finds out where its arguments stand. False when the kernel lacks the hook.
     private static func prepare(

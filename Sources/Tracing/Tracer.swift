@@ -74,7 +74,11 @@ public final class Tracer {
     }
 
     /// What the programs counted, lost records among it.
-    public var counters: ProbeCounters { probes.counters }
+    public var counters: ProbeCounters {
+        var counters = probes.counters
+        counters.lost += decoder.orphans
+        return counters
+    }
     public var kind: ProbeSet { probes.kind }
     public var blindSpots: [String] { probes.blindSpots }
     /// Readable when a signal has come that ends the trace: for who waits for something else meanwhile.
@@ -145,6 +149,7 @@ public final class Tracer {
         if let trees = trees(mounts) { probes.setTrees(trees) }
     }
 
+    private var decoder = RecordDecoder()
     private var delivered: UInt64 = 0
 
     private func drain(atMost limit: UInt64, _ body: (Record) -> Bool) -> UInt64 {
@@ -153,7 +158,7 @@ public final class Tracer {
         while wanted, taken < limit {
             let batch = Int(min(4096, limit - taken))
             let count = probes.ring.drain(limit: batch) { bytes in
-                if wanted, let record = Record(bytes) { wanted = body(record) }
+                if wanted, let record = decoder.decode(bytes) { wanted = body(record) }
             }
             taken += UInt64(count)
             if count < batch { break }

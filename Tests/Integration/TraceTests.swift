@@ -1,3 +1,4 @@
+import CLinux
 import CTestSupport
 import Datasets
 import FoundationEssentials
@@ -235,6 +236,36 @@ extension IntegrationTests {
                     + [line.oldPath, line.path].compactMap { $0?.dropFirst(here.count + 1) }.joined(separator: " ")
             }
             #expect(heard == ["rename x in/x", "rename in/x y", "rename new file", "write file", "unlink file"])
+        }
+
+        /// Operations that follow each other at once are told in short, against the first: only while who and where are the same.
+        @Test("in quick succession, who and where stay right", arguments: sets)
+        func succession(set: ProbeSet) async throws {
+            let fixture = try Fixture.current()
+            let here = fixture.path("a") + "/quick"
+            try makeDirectory(here)
+            defer { removeTree(here) }
+            var wanted: [String] = []
+            func act() throws {
+                let own = try #require(Self.command())
+                defer { kairos_thread_name(pthread_self(), own) }
+                let file = try OpenFile(here + "/a", O_CREAT | O_RDWR)
+                let other = try OpenFile(here + "/b", O_CREAT | O_RDWR)
+                for round in 0..<200 {
+                    let (name, path) = ("quick-\(round % 3)", round % 2 == 0 ? "a" : "c")
+                    kairos_thread_name(pthread_self(), name)
+                    for _ in 0..<3 { try call("write", .descriptor(file.raw), "x", 1) }
+                    wanted += Array(repeating: "\(name) \(path)", count: 3)
+                    try call("write", .descriptor(other.raw), "y", 1)
+                    wanted.append("\(name) b")
+                    let next = round % 2 == 0 ? "c" : "a"
+                    try call("renameat", .here, .text(here + "/" + path), .here, .text(here + "/" + next))
+                }
+            }
+            let options = ["--probes", set.rawValue, "--op", "write", "--pid", "\(getpid())", here]
+            let lines = try await TraceRun.lines(options) { _ in try act() }
+            #expect(lines.map { "\($0.comm ?? "?") \($0.path?.split(separator: "/").last ?? "?")" } == wanted)
+            #expect(lines.filter { $0.path?.hasSuffix("/b") ?? false }.map(\.offset) == (0..<200).map { $0 })
         }
 
         @Test("names may hold any byte, be long and deep", arguments: sets)

@@ -93,8 +93,8 @@ int kairos_semaphore_wait(sem_t *semaphore, uint64_t deadline_ns);
 
 /* POSIX_SPAWN_SETSID, of glibc 2.26 and later. */
 extern const short kairos_spawn_setsid;
-/* The child starts in / and with no descriptor but the first three. Returns an error number; glibc 2.34. */
-int kairos_spawn_clean(posix_spawn_file_actions_t *actions);
+/* The child starts in the directory and with no descriptor but the first three. Returns an error number; glibc 2.34. */
+int kairos_spawn_clean(posix_spawn_file_actions_t *actions, const char *directory);
 
 int kairos_errno_value(void);
 
