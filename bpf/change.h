@@ -48,6 +48,14 @@ static __always_inline struct file *file__of(int fd)
 	return file__cast((u64)file);
 }
 
+#define FALLOC_FL_KEEP_SIZE 1 /* include/uapi/linux/falloc.h */
+
+/* Whether a fallocate(2) only asks for room. Where the file is that long already, OpenZFS does nothing, and succeeds. */
+static __always_inline bool fallocate__is_room(u32 mode)
+{
+	return !tracing && !(mode & ~FALLOC_FL_KEEP_SIZE);
+}
+
 static __always_inline u32 mount__id(struct vfsmount *mnt)
 {
 	struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);

@@ -72,6 +72,7 @@ struct inode {
 	struct inode_operations *i_op;
 	struct super_block *i_sb;
 	unsigned long i_ino;
+	s64 i_size;
 	unsigned int i_nlink;
 	u32 i_generation;
 	struct hlist_head i_dentry;

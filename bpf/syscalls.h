@@ -497,6 +497,49 @@ static __noinline int open__failed(u32 call, const struct call_args *args)
 	return call__names(flags & (O_CREAT | O_TMPFILE_BIT) || call == CALL_CREAT ? KAIROS_OP_CREATE : KAIROS_OP_TRUNCATE, &name, NULL, args);
 }
 
+/*
+ * Whether both names are the same string from the same start: a rename that succeeds and does nothing. Two names of one
+ * file are no rename either, and not to be told apart here: nobody knows any more what the new name stood for.
+ */
+static __noinline bool rename__is_idle(const struct name_args *first, const struct name_args *second)
+{
+	union {
+		char text[64];
+		u64 words[8];
+	} a = {}, b = {};
+	long n;
+	int i;
+
+	if (!first || !second || first->dirfd != second->dirfd)
+		return false;
+	n = bpf_probe_read_user_str(a.text, sizeof(a.text), (const void *)first->path);
+	if (n <= 1 || n >= (long)sizeof(a.text))
+		return false;
+	if (bpf_probe_read_user_str(b.text, sizeof(b.text), (const void *)second->path) != n)
+		return false;
+	for (i = 0; i < 8; i++)
+		if (a.words[i] != b.words[i])
+			return false;
+	return true;
+}
+
+/* The size before the call is not known any more: one that asks for exactly as much as there is counts as a change. */
+static __always_inline bool fallocate__is_idle(const struct call_args *args)
+{
+	struct file *file;
+	struct inode *inode;
+
+	if (!fallocate__is_room(args->a[1]))
+		return false;
+	if (args->a[1] & FALLOC_FL_KEEP_SIZE)
+		return true;
+	file = file__of(args->a[0]);
+	if (!file)
+		return false;
+	inode = (void *)FIELD(file, f_inode);
+	return (s64)(args->a[2] + args->a[3]) < BPF_CORE_READ(inode, i_size);
+}
+
 #define UTIME_OMIT ((1L << 30) - 2)
 
 /* Whether utimensat(2) was asked to leave both times as they are. */
@@ -572,6 +615,8 @@ static __noinline int call__by_names(u32 call, const struct call_args *args)
 		first.path = args->a[1];
 		return call__names(KAIROS_OP_CREATE, &first, NULL, args);
 	case CALL_RENAME:
+		if (rename__is_idle(&first, &second))
+			return 0;
 		return call__names(KAIROS_OP_RENAME, &first, &second, args);
 	case CALL_UNLINKAT:
 		first.dirfd = args->a[0];
@@ -586,6 +631,8 @@ static __noinline int call__by_names(u32 call, const struct call_args *args)
 		first.path = args->a[1];
 		second.dirfd = args->a[2];
 		second.path = args->a[3];
+		if (rename__is_idle(&first, &second))
+			return 0;
 		return call__names(KAIROS_OP_RENAME, &first, &second, args);
 	}
 	return 0;
@@ -796,7 +843,7 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 	case CALL_SPLICE:
 		return result ? call__file(args.a[2], KAIROS_OP_WRITE, &args) : 0;
 	case CALL_FALLOCATE:
-		return call__file(args.a[0], KAIROS_OP_WRITE, &args);
+		return fallocate__is_idle(&args) ? 0 : call__file(args.a[0], KAIROS_OP_WRITE, &args);
 	case CALL_SUBMIT:
 		return result > 0 ? call__submit(&args) : 0;
 	case CALL_FATTR:

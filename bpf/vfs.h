@@ -329,13 +329,55 @@ int vfs__clone(u64 *ctx)
 	return vfs__written(arg(ctx, 2), KAIROS_PROBE_CLONE, n, arg(ctx, 3) + n);
 }
 
+/* How long a file was when the thread's fallocate(2) began, as bpf_get_current_pid_tgid() says. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64);
+	__type(value, s64);
+} sizes SEC(".maps");
+
+static __always_inline s64 file__size(u64 pointer)
+{
+	struct inode *inode = inode__cast((u64)FIELD(file__cast(pointer), f_inode));
+
+	return FIELD(inode, i_size);
+}
+
 /* (file, mode, offset, length) */
+SEC("fentry/vfs_fallocate")
+int vfs__fallocate_entry(u64 *ctx)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	s64 size;
+
+	if (!fallocate__is_room(arg(ctx, 1)))
+		return 0;
+	size = file__size(arg(ctx, 0));
+	bpf_map_update_elem(&sizes, &id, &size, BPF_ANY);
+	return 0;
+}
+
 SEC("fexit/vfs_fallocate")
 int vfs__fallocate(u64 *ctx)
 {
 	struct deed deed = WRITTEN(FALLOCATE, arg(ctx, 3), arg(ctx, 2));
+	struct kairos_control *ctl = control__get();
+	u64 id = bpf_get_current_pid_tgid();
+	bool changed = true;
+	s64 *before;
 
-	return (s32)returned(ctx) ? 0 : vfs__file(arg(ctx, 0), &deed);
+	if (fallocate__is_room(arg(ctx, 1))) {
+		before = bpf_map_lookup_elem(&sizes, &id);
+		if (before) {
+			changed = *before != file__size(arg(ctx, 0));
+			bpf_map_delete_elem(&sizes, &id);
+		}
+	}
+	/* The call that is made to see whether this program runs changes nothing. */
+	if ((s32)returned(ctx) || !ctl || (!changed && READ_ONCE(ctl->ready)))
+		return 0;
+	return vfs__file(arg(ctx, 0), &deed);
 }
 
 /* Trace: (file, address, length, protection, flags, page offset in bytes). */

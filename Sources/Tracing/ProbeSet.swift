@@ -178,6 +178,7 @@ extension ProbeSet {
             name: "vfs__kernel_thread", hook: .function("generic_write_checks"), blindSpot: "writes of loop devices"),
         ProbeProgram(name: "vfs__copy", hook: .function("vfs_copy_file_range")),
         ProbeProgram(name: "vfs__clone", hook: .function("vfs_clone_file_range")),
+        ProbeProgram(name: "vfs__fallocate_entry", hook: .function("vfs_fallocate")),
         ProbeProgram(name: "vfs__fallocate", hook: .function("vfs_fallocate")),
         ProbeProgram(
             name: "vfs__setattr",
@@ -255,7 +256,7 @@ extension ProbeSet {
                 "the rarer calls of 32-bit programs: links, attributes, splices",
                 "a path that another thread of its process rewrites during the call",
             ]
-        case .vfs: ["volumes and 'zfs receive': OpenZFS's own, below the file system", "discards of loop devices"]
+        case .vfs: ["volumes: below the file system, and not watched", "discards of loop devices"]
         case .zfs: []
         }
     }

@@ -45,6 +45,19 @@ struct Harmless: Sendable, CustomTestStringConvertible {
             try call("fsync", .descriptor(file.raw))
             try call("fdatasync", .descriptor(file.raw))
         },
+        Harmless(name: "room for what is there already") { directory in
+            let file = try OpenFile(directory + "/file", O_RDWR)
+            do {
+                // The second keeps the size: OpenZFS sets nothing aside.
+                try call("fallocate", .descriptor(file.raw), 0, 0, 8)
+                try call("fallocate", .descriptor(file.raw), 1, 0, 4096)
+            } catch let error as CallError where error.errno == .notSupported {
+                // zfs-fuse has none.
+            }
+        },
+        Harmless(name: "a rename of a file to its own name") { directory in
+            try call("renameat", .here, .text(directory + "/file"), .here, .text(directory + "/file"))
+        },
         Harmless(name: "write of nothing") { directory in
             let file = try OpenFile(directory + "/file", O_WRONLY)
             try call("write", .descriptor(file.raw), .bytes([0]), 0)
