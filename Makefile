@@ -41,8 +41,7 @@ debug: deps $(BPFOBJ) ## build everything without optimisation
 
 # In the virtual machines `make test` runs what differs there: the probe sets, the engine, what is seen of every call. The rest
 # of the integration suite takes a quarter of an hour more under emulation: `make test-vm`.
-# OtherWaysTests is not among them while its receive with `syscalls` fails now and then on 2.3 (an empty snapshot; not understood).
-VM_TESTS := CoverageTests|PathTests|RootTests|IgnoreTests|StillnessTests|LiveLibZFSCoreTests|VolumeTests|/TraceTests/
+VM_TESTS := CoverageTests|PathTests|RootTests|IgnoreTests|StillnessTests|OtherWaysTests|LiveLibZFSCoreTests|VolumeTests|/TraceTests/
 test: export FILTER = $(VM_TESTS)
 test: debug test-model test-vm ## run all tests (as root: real BPF, real pools; GUEST=none: no virtual machines)
 	$(SWIFT) test --skip-build

@@ -173,7 +173,8 @@ extension Daemon {
             } else {
                 // What ZFS cannot tell counts as a change: a snapshot too many is better than one too few.
                 dataset.takeBack(attempt)
-                _ = dataset.policy.handle(.changed, now: now)
+                // As of its answer: a rollback may have taken it back since.
+                _ = dataset.policy.handle(.changed(at: Instant(nanoseconds: result.finished)), now: now)
                 // It may be its snapshot that fails.
                 if dataset.policy.consecutiveFailures == 0 { dataset.isFailing = false }
                 // What was seen while the check ran may be what it found.

@@ -140,7 +140,9 @@ extension Daemon {
     }
 
     private func note(_ record: Record, of dataset: WatchedDataset, paths: [[UInt8]?], epoch: UInt64) {
+        let wasRelevant = dataset.isRelevant
         dataset.note(record.operation, paths: paths, actor: record.actor, epoch: epoch)
+        if dataset.isRelevant, !wasRelevant { becameRelevant += 1 }
         guard configuration.tellsChanges, !record.operation.isDisjoint(with: .changes), dataset.counts(paths) else {
             return
         }

@@ -74,6 +74,8 @@ public final class Daemon {
     var resolvingSince: UInt64?
     var candidates: [Record] = []
     var recordsTaken: UInt64 = 0
+    /// How often a record made the mark of a dataset with ignore rules count.
+    var becameRelevant = 0
     /// When candidates may wake this thread again.
     var candidateRearm: UInt64?
     var counters = ProbeCounters()
@@ -201,9 +203,13 @@ public final class Daemon {
         return finish()
     }
 
-    /// What follows every wake-up: records, then slots, then what is due.
+    /// What follows every wake-up: slots, then records, then what is due. In this order, since a record may tell that the marks
+    /// before it are in doubt: whoever reads a mark before a rollback must not have looked for the rollback before.
     private func pass() {
         rearmCandidates()
+        let seen = SystemClock.monotonic()
+        for dataset in watched.values { observe(dataset, now: seen) }
+        let before = becameRelevant
         let more = drain()
         suspectWhatWasLost()
         handCandidatesOver()
@@ -213,12 +219,12 @@ public final class Daemon {
         auditIfDue(now)
         trustGroups()
         var due: [(UInt64, PolicyAction)] = []
-        var deadline: UInt64? = more ? now : nil
+        // With ignore rules it was the record that made the mark count.
+        var deadline: UInt64? = more || becameRelevant != before ? now : nil
         // One call at a time for each pool: ZFS takes a transaction group for each, and what comes due meanwhile shares the
         // next one. The end of a call brings us back here.
         let busy = Set(watched.values.lazy.filter { $0.attempt != nil }.map(\.info.pool))
         for (guid, dataset) in watched {
-            observe(dataset, now: now)
             guard !busy.contains(dataset.info.pool) else { continue }
             let decision = dataset.policy.handle(.tick, now: Instant(nanoseconds: now))
             if let action = decision.action { due.append((guid, action)) }
@@ -310,6 +316,8 @@ public final class Daemon {
         checkRemoteSuspicions(now)
         handCandidatesOver()
         for dataset in watched.values { observe(dataset, now: now) }
+        // Of what has made the marks doubtful meanwhile.
+        _ = drain()
         flush()
     }
 

@@ -69,8 +69,8 @@ public struct DatasetPolicy: Sendable, Equatable {
             doubtThrough = later(doubtThrough, at)
         case .unchanged(let started):
             settle(started: started)
-        case .changed:
-            confirm(at: now)
+        case .changed(let at):
+            confirm(at: at)
         case .flush:
             isFlushing = true
             return decide(now: now)
@@ -205,14 +205,18 @@ extension DatasetPolicy {
         checkFailures = Failures()
     }
 
-    private mutating func confirm(at now: Instant) {
+    private mutating func confirm(at time: Instant) {
         guard let attempt, attempt.isCheck else { return }
         self.attempt = nil
-        if var exposure = Exposure.union(attempt.exposure, attempt.suspicion) {
-            exposure.confirmed = now
+        checkFailures = Failures()
+        if let doubtThrough, doubtThrough > time {
+            // Somebody used ZFS since it answered: what it found may be gone.
+            pending.join(attempt.exposure)
+            suspicion.join(attempt.suspicion)
+        } else if var exposure = Exposure.union(attempt.exposure, attempt.suspicion) {
+            exposure.confirmed = time
             add(exposure)
         }
-        checkFailures = Failures()
     }
 
     private mutating func fail(at time: Instant) {

@@ -33,8 +33,9 @@ public enum PolicyEvent: Sendable, Hashable {
     /// The check in flight found the files equal to the newest snapshot. `started`: when the epoch was stored, or a
     /// little earlier.
     case unchanged(started: Instant)
-    /// The check in flight found that the files differ from the newest snapshot.
-    case changed
+    /// The check in flight found that the files differ from the newest snapshot. `at`: when ZFS had answered, or a little
+    /// later.
+    case changed(at: Instant)
     /// The check in flight could not be made.
     case checkFailed(at: Instant)
     /// The daemon is stopping: snapshot, or check, whatever is dirty or suspect, without waiting for anything but an

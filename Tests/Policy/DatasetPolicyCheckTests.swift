@@ -21,7 +21,7 @@ struct DatasetPolicyCheckTests {
     mutating func changed() {
         policy.handle(.suspected(at: at(0)), now: at(0))
         policy.handle(.tick, now: at(2))
-        policy.handle(.changed, now: at(2.1))
+        policy.handle(.changed(at: at(2.1)), now: at(2.1))
         #expect(policy.isAtRisk)
         #expect(policy.handle(.tick, now: at(2.1)).action == .snapshot(.check, first: at(0), last: at(0)))
     }
@@ -33,7 +33,7 @@ struct DatasetPolicyCheckTests {
         policy.handle(.suspected(at: at(2)), now: at(2))
         #expect(policy.handle(.tick, now: at(10)).action == .check)
         policy.handle(.settings(Settings(minInterval: .seconds(20))), now: at(10))
-        policy.handle(.changed, now: at(11))
+        policy.handle(.changed(at: at(11)), now: at(11))
         #expect(policy.handle(.tick, now: at(11)).deadline == at(20))
         #expect(policy.handle(.tick, now: at(20)).trigger == .check)
     }
@@ -43,7 +43,7 @@ struct DatasetPolicyCheckTests {
         snapshot(change: 0, start: 2, end: 6)
         policy.handle(.resolved(at: at(4), commit: false), now: at(6))
         #expect(policy.handle(.tick, now: at(6)).action == .check)
-        policy.handle(.changed, now: at(6.1))
+        policy.handle(.changed(at: at(6.1)), now: at(6.1))
         #expect(policy.handle(.tick, now: at(6.1)).trigger == .check)
         policy.handle(.failed(at: at(6.2)), now: at(6.2))
         #expect(policy.handle(.tick, now: at(7.2)).trigger == .check)

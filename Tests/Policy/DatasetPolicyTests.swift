@@ -136,7 +136,7 @@ struct DatasetPolicyTests {
         let before = policy
         for event in [
             PolicyEvent.succeeded(started: at(0), finished: at(1)), .failed(at: at(1)), .unchanged(started: at(0)),
-            .changed, .checkFailed(at: at(1)),
+            .changed(at: at(1)), .checkFailed(at: at(1)),
         ] {
             policy.handle(event, now: at(1))
             #expect(policy == before)
@@ -214,7 +214,7 @@ struct DatasetPolicyTests {
         snapshot(change: 0, start: 2, end: 2.1)
         policy.handle(.suspected(at: at(2.2)), now: at(2.2))
         #expect(policy.handle(.flush, now: at(2.2)).action == .check)
-        policy.handle(.changed, now: at(2.3))
+        policy.handle(.changed(at: at(2.3)), now: at(2.3))
         #expect(policy.handle(.tick, now: at(2.3)).trigger == .flush)
     }
 

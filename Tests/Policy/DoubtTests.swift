@@ -34,10 +34,22 @@ struct DoubtTests {
         policy.handle(.suspected(at: at(3)), now: at(3))
         #expect(policy.handle(.tick, now: at(12)).action == .check)
         policy.handle(.settings(Settings(minInterval: .seconds(20))), now: at(12))
-        policy.handle(.changed, now: at(12.1))
+        policy.handle(.changed(at: at(12.1)), now: at(12.1))
         policy.handle(.doubted(at: at(13)), now: at(13))
         #expect(policy.handle(.tick, now: at(22)).action == nil)
         #expect(policy.handle(.tick, now: at(32)).action == .check)
+    }
+
+    @Test("... and so is what it found while ZFS was used, however late its answer is heard")
+    mutating func answeredBefore() {
+        policy.handle(.suspected(at: at(0)), now: at(0))
+        #expect(policy.handle(.tick, now: at(2)).action == .check)
+        policy.handle(.doubted(at: at(3)), now: at(3.1))
+        policy.handle(.changed(at: at(2.5)), now: at(3.1))
+        #expect(!policy.isClean)
+        #expect(policy.handle(.tick, now: at(3.1)).action == .check)
+        policy.handle(.unchanged(started: at(3.1)), now: at(3.2))
+        #expect(policy.isClean)
     }
 
     @Test("A snapshot without an answer is followed by a check, not by another snapshot")
@@ -59,7 +71,7 @@ struct DoubtTests {
         #expect(policy.handle(.tick, now: at(2)).trigger == .quiet)
         policy.handle(.unanswered(at: at(62)), now: at(62))
         #expect(policy.handle(.tick, now: at(63)).action == .check)
-        policy.handle(.changed, now: at(63.1))
+        policy.handle(.changed(at: at(63.1)), now: at(63.1))
         #expect(policy.handle(.tick, now: at(63.1)).action == .snapshot(.check, first: at(0), last: at(0)))
     }
 }

@@ -46,7 +46,7 @@ struct TransactionGroupTests {
         policy.handle(.succeeded(started: at(2), finished: at(2.1)), now: at(2.1))
         policy.handle(.suspected(at: at(3)), now: at(3))
         #expect(policy.handle(.tick, now: at(5)).action == .check)
-        policy.handle(.changed, now: at(5.1))
+        policy.handle(.changed(at: at(5.1)), now: at(5.1))
         policy.handle(.dirty(first: at(3), last: at(3), commit: false), now: at(5.1))
         policy.handle(.captured, now: at(5.2))
         #expect(policy.handle(.tick, now: at(5.2)).trigger == .check)

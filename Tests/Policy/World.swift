@@ -74,6 +74,8 @@ struct World {
         /// It fails for want of an answer, and may have been made all the same.
         let isUnanswered: Bool
         var seen = 0
+        /// When the engine looked.
+        var answered: Instant
     }
 
     let profile: Profile
@@ -205,6 +207,7 @@ extension World {
             observe()
         case .decide:
             flight?.seen = changes.count
+            flight?.answered = now
         case .finish:
             finish()
         }
@@ -286,7 +289,7 @@ extension World {
         let taken = random.duration(.zero...engineLimit)
         let fails = profile.hasFailures && !isStopping && random.chance(30)
         let isUnanswered = fails && !isCheck && random.chance(40)
-        flight = Flight(isCheck: isCheck, started: now, fails: fails, isUnanswered: isUnanswered)
+        flight = Flight(isCheck: isCheck, started: now, fails: fails, isUnanswered: isUnanswered, answered: now)
         slot = nil
         schedule(.decide, at: now + random.duration(.zero...taken))
         schedule(.finish, at: now + taken)
@@ -321,7 +324,7 @@ extension World {
             counts.checks += 1
             failures.checks = 0
             if flight.seen <= captured { failures.snapshots = 0 }
-            feed(flight.seen > captured ? .changed : .unchanged(started: flight.started))
+            feed(flight.seen > captured ? .changed(at: flight.answered) : .unchanged(started: flight.started))
         case (false, false):
             counts.snapshots += 1
             failures = (0, 0)
