@@ -103,7 +103,7 @@ struct {
 
 /* What changed, by whom it was seen, and where its name is. */
 struct change {
-	struct seen_key key; /* inode, device, generation; the name is change__tell()'s */
+	struct seen_key key; /* inode, device, generation; the name is change__mark()'s */
 	u32 slot; /* of the device: not KAIROS_NO_SLOT unless in a trace */
 	u32 op;
 	u32 probe;
@@ -213,9 +213,19 @@ static __always_inline u32 change__flags(const struct change *c)
 }
 
 /* Trace: tell in short. */
-static __always_inline int change__repeat(const struct change *c, struct kairos_control *ctl, u64 now, u32 serial)
+static __noinline int change__repeat(const struct change *c, u64 now, u32 serial)
 {
-	struct kairos_repeat r = {
+	struct kairos_control *ctl = control__get();
+	struct kairos_repeat *r;
+
+	if (!c || !ctl)
+		return 0;
+	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+	if (!r) {
+		record__lost(ctl, KAIROS_RECORD_REPEAT);
+		return 0;
+	}
+	*r = (struct kairos_repeat){
 	    .kind = KAIROS_RECORD_REPEAT,
 	    .op = c->op,
 	    .time_ns = now,
@@ -228,23 +238,17 @@ static __always_inline int change__repeat(const struct change *c, struct kairos_
 	    .probe = c->probe,
 	    .flags = change__flags(c),
 	};
-
-	if (bpf_ringbuf_output(&ring, &r, sizeof(r), wake__first(ctl) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
-		record__lost(ctl, KAIROS_RECORD_REPEAT);
-	else
-		__sync_fetch_and_add(&ctl->sent, 1);
+	bpf_ringbuf_submit(r, wake__first(ctl) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	__sync_fetch_and_add(&ctl->sent, 1);
 	return 0;
 }
 
 /* Trace: tell in full. Returns whether it was sent, whole. */
-static __noinline bool change__full(const struct change *c, u64 now, u32 serial)
+static __always_inline bool change__full(const struct change *c, struct kairos_control *ctl, u64 now, u32 serial)
 {
-	struct kairos_control *ctl = control__get();
 	struct scratch *sc;
 	u32 at;
 
-	if (!c || !ctl)
-		return false;
 	sc = scratch__begin(c->probe, KAIROS_RECORD_CHANGE, c->op, now);
 	if (!sc)
 		return false;
@@ -263,38 +267,53 @@ static __noinline bool change__full(const struct change *c, u64 now, u32 serial)
 	return false;
 }
 
-/* Trace: tell, every time. */
-static __always_inline int change__trace(const struct change *c, struct kairos_control *ctl)
+/* What told__describe() has found is what was told last, and the claim on it ends. */
+static __noinline int told__note(u32 serial, u64 time)
 {
 	u32 last = TOLD_LAST, next = TOLD_NOW;
-	u64 now = bpf_ktime_get_ns();
-	struct told *t, *here;
+	struct told *t = bpf_map_lookup_elem(&tolds, &last);
+	struct told *here = bpf_map_lookup_elem(&tolds, &next);
 
-	if (!trace__wanted(ctl, c->op) || !trace__has_device(ctl, c->slot))
+	if (!t || !here)
 		return 0;
-	t = bpf_map_lookup_elem(&tolds, &last);
-	here = bpf_map_lookup_elem(&tolds, &next);
-	/* A rename has two names to tell. */
-	if (!t || !here || !c->dentry || c->moved || __sync_lock_test_and_set(&t->busy, 1)) {
-		change__full(c, now, 0);
-		return 0;
-	}
-	told__describe(here, c);
-	if (t->time && now - t->time < KAIROS_REPEAT_NS && told__is(t, here)) {
-		change__repeat(c, ctl, now, t->serial);
-	} else {
-		here->busy = 1;
-		here->serial = t->serial + 1 ?: 1;
-		/* Only what was sent can be referred to. */
-		here->time = change__full(c, now, here->serial) ? now : 0;
-		*t = *here;
-	}
+	here->busy = 1;
+	here->serial = serial;
+	here->time = time;
+	*t = *here;
 	WRITE_ONCE(t->busy, 0);
 	return 0;
 }
 
+/* Trace: tell, every time. */
+static __noinline int change__trace(const struct change *c)
+{
+	struct kairos_control *ctl = control__get();
+	u32 last = TOLD_LAST, next = TOLD_NOW, serial = 0;
+	u64 now = bpf_ktime_get_ns();
+	struct told *t, *here;
+	bool sent;
+
+	if (!c || !ctl || !trace__wanted(ctl, c->op) || !trace__has_device(ctl, c->slot))
+		return 0;
+	t = bpf_map_lookup_elem(&tolds, &last);
+	here = bpf_map_lookup_elem(&tolds, &next);
+	/* A rename has two names to tell. */
+	if (t && here && c->dentry && !c->moved && !__sync_lock_test_and_set(&t->busy, 1)) {
+		told__describe(here, c);
+		if (t->time && now - t->time < KAIROS_REPEAT_NS && told__is(t, here)) {
+			change__repeat(c, now, t->serial);
+			WRITE_ONCE(t->busy, 0);
+			return 0;
+		}
+		serial = t->serial + 1 ?: 1;
+	}
+	sent = change__full(c, ctl, now, serial);
+	/* Only what was sent can be referred to. */
+	return serial ? told__note(serial, sent ? now : 0) : 0;
+}
+
 /* Mark, then tell, once per inode, op and epoch. */
-static __noinline int change__tell(struct change *c)
+static __noinline int change__mark(struct change *c)
 {
 	struct kairos_control *ctl = control__get();
 	struct kairos_slot *s;
@@ -306,8 +325,6 @@ static __noinline int change__tell(struct change *c)
 
 	if (!c || !ctl)
 		return 0;
-	if (tracing)
-		return change__trace(c, ctl);
 	slot = c->slot;
 	if (bpf_get_current_pid_tgid() >> 32 == ctl->self)
 		return 0;
@@ -355,6 +372,12 @@ static __noinline int change__tell(struct change *c)
 	if (!scratch__send(sc, change__describe(c, sc), wake))
 		__sync_fetch_and_add(&s->lost, 1);
 	return 0;
+}
+
+/* Two functions, since the frames of all that are entered one from the other must fit in 512 bytes. */
+static __always_inline int change__tell(struct change *c)
+{
+	return tracing ? change__trace(c) : change__mark(c);
 }
 
 #endif

@@ -36,7 +36,6 @@ struct call_args {
 	u32 number; /* with KAIROS_COMPAT */
 	u32 probe;
 	bool early; /* the change may not be done yet */
-	struct kairos_control *control;
 };
 
 /* The task's root directory, as it is noted in the control block. */
@@ -178,8 +177,10 @@ static __always_inline int call__file(int fd, u32 op, const struct call_args *ar
 		/* Closed by another thread between the call's end and here. It was on some file. */
 		if (!(op & KAIROS_OPS_CHANGE) && !tracing)
 			return 0;
-		if (args->result >= 0)
-			__sync_fetch_and_add(&args->control->unmatched, 1);
+		struct kairos_control *ctl = control__get();
+
+		if (args->result >= 0 && ctl)
+			__sync_fetch_and_add(&ctl->unmatched, 1);
 		return call__unknown(op, args);
 	}
 	return change__file(file, fd, op, args);
@@ -809,7 +810,7 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 		return 0;
 
 	struct call_args args = {
-	    .number = compat ? index | KAIROS_COMPAT : index, .result = result, .offset = KAIROS_NO_OFFSET, .control = ctl};
+	    .number = compat ? index | KAIROS_COMPAT : index, .result = result, .offset = KAIROS_NO_OFFSET};
 
 	regs__args(regs, compat, &args);
 	if (!READ_ONCE(ctl->ready))
@@ -888,10 +889,10 @@ static __noinline int call__closing(struct pt_regs *regs, u32 call, u32 number)
 {
 	struct call_args args = {
 	    .number = number, .probe = KAIROS_PROBE_CLOSE, .offset = KAIROS_NO_OFFSET, .early = true};
+	struct kairos_control *ctl = control__get();
 	struct file *file;
 
-	args.control = control__get();
-	if (!args.control || !READ_ONCE(args.control->ready))
+	if (!ctl || !READ_ONCE(ctl->ready))
 		return 0;
 	regs__args(regs, number & KAIROS_COMPAT, &args);
 	if (call == CALL_DUP && args.a[0] == args.a[1])
@@ -965,7 +966,6 @@ int syscalls__io_uring(u64 *ctx)
 	/* What a request leaves behind it besides its end has none. */
 	if (!ctl || !READ_ONCE(ctl->ready) || !request)
 		return 0;
-	args.control = ctl;
 	args.result = BPF_CORE_READ(request, cqe.res);
 	if (args.result < 0)
 		return 0;

@@ -263,7 +263,11 @@ extension IntegrationTests {
                 }
             }
             let options = ["--probes", set.rawValue, "--op", "write", "--pid", "\(getpid())", here]
-            let lines = try await TraceRun.lines(options) { _ in try act() }
+            let lines = try await TraceRun.lines(options) { run in
+                try act()
+                // At its end it does not wait for a reader that is slow.
+                _ = await wait(for: .seconds(60)) { run.kairos.lines.count >= wanted.count }
+            }
             #expect(lines.map { "\($0.comm ?? "?") \($0.path?.split(separator: "/").last ?? "?")" } == wanted)
             #expect(lines.filter { $0.path?.hasSuffix("/b") ?? false }.map(\.offset) == (0..<200).map { $0 })
         }
