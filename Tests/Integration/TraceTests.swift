@@ -16,6 +16,9 @@ extension IntegrationTests {
             (try? Probes(set, mode: .watch, ringBytes: 1 << 16)) != nil
         }
 
+        /// What this kernel's user gets. The other set is another machine's best.
+        static let best = Array(sets.prefix(1))
+
         enum Ground: String, CaseIterable, Sendable { case temporary, dataset }
 
         @Test("each operation is shown once, with every field as it was", arguments: sets, Ground.allCases)
@@ -86,7 +89,7 @@ extension IntegrationTests {
             ][errno] ?? "?\(errno)"
         }
 
-        @Test("a recording, replayed, shows the same events", arguments: sets)
+        @Test("a recording, replayed, shows the same events", arguments: best)
         func recording(set: ProbeSet) async throws {
             let file = "/tmp/kairos-recording-\(getpid())"
             defer { unlink(file) }
@@ -127,7 +130,7 @@ extension IntegrationTests {
                 cut.status == .exited(1) && cut.stderr.contains("ends in the middle of a block, at byte 16"), "\(cut)")
         }
 
-        @Test("filters leave out what is not asked for", arguments: sets)
+        @Test("filters leave out what is not asked for", arguments: best)
         func filters(set: ProbeSet) async throws {
             func shown(_ options: [String], _ body: @escaping (String) throws -> Void) async throws -> [TraceLine] {
                 var directory = ""
@@ -171,7 +174,7 @@ extension IntegrationTests {
             #expect(byUser.allSatisfy { $0.uid == 65534 })
         }
 
-        @Test("a tree is its directory and what lies or is mounted below, however one comes there", arguments: sets)
+        @Test("a tree is its directory and what lies or is mounted below, however one comes there", arguments: best)
         func trees(set: ProbeSet) async throws {
             let fixture = try Fixture.current()
             let a = fixture.path("a")
@@ -205,7 +208,7 @@ extension IntegrationTests {
             #expect(dataset.map(\.dataset) == [fixture.name("a/nested")])
         }
 
-        @Test("a target is what has its name: replaced, renamed, or reached from beside it", arguments: sets)
+        @Test("a target is what has its name: replaced, renamed, or reached from beside it", arguments: best)
         func targets(set: ProbeSet) async throws {
             let fixture = try Fixture.current()
             let here = fixture.path("a") + "/targets"
@@ -272,7 +275,7 @@ extension IntegrationTests {
             #expect(lines.filter { $0.path?.hasSuffix("/b") ?? false }.map(\.offset) == (0..<200).map { $0 })
         }
 
-        @Test("names may hold any byte, be long and deep", arguments: sets)
+        @Test("names may hold any byte, be long and deep", arguments: best)
         func hostileNames(set: ProbeSet) async throws {
             let names: [[UInt8]] = [
                 Array("new\nline".utf8), Array("\u{1B}]0;title\u{7}\u{1B}[2J".utf8), Array("right\u{202E}left".utf8),
