@@ -63,7 +63,8 @@ let package = Package(
                 systemPackage,
             ]
         ),
-        module("Bench", ["Background", "CBPFObjects", "Trace", "Tracing", "Datasets", "CLinux", systemPackage]),
+        module(
+            "Bench", ["Background", "CBPFObjects", "Trace", "Tracing", "Policy", "Datasets", "CLinux", systemPackage]),
         module(
             "Commands",
             [
@@ -83,6 +84,7 @@ let package = Package(
         tests("Snapshots", ["Snapshots", "Datasets", "Scratch", "TestSupport", "CZFSCore", "CFakeZFSCore"]),
         tests("Tracing", ["Tracing", "Datasets", "CBPFObjects"]),
         tests("Trace", ["Trace", "Tracing", "Datasets", "CBPFObjects", "CLinux", "TestSupport", systemPackage]),
+        tests("Bench", ["Bench", "Policy", "Trace", "Tracing", "TestSupport"]),
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
         tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy"]),
         .target(name: "CTestSupport", path: "Tests/Support"),

@@ -7,7 +7,7 @@ import SystemPackage
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure Kairos beside others, on this machine.",
-        subcommands: [TraceBenchCommand.self, TraceWorkloadCommand.self])
+        subcommands: [ReplayBenchCommand.self, TraceBenchCommand.self, TraceWorkloadCommand.self])
 }
 
 struct TraceBenchCommand: ParsableCommand {
@@ -74,29 +74,23 @@ struct TraceBenchCommand: ParsableCommand {
         )
         Output.line("  SLOWDOWN  LOW-HIGH       SECONDS   SHOWN     LOST  TRACER")
         for row in table.rows {
-            func right(_ text: String, _ width: Int) -> String {
-                String(repeating: " ", count: max(0, width - text.count)) + text
-            }
             if let problem = row.problem {
-                Output.line("         -  " + right("", 37) + "  \(row.name): not measured: \(SafeText.line(problem))")
+                Output.line(
+                    "         -  " + Human.right("", 37) + "  \(row.name): not measured: \(SafeText.line(problem))")
                 continue
             }
             let times = row.times.sorted()
             let median = times[times.count / 2]
             let slowdown = row.slowdown
             Output.line(
-                right(slowdown.map { Self.ratio($0.median) } ?? "1", 10)
-                    + right(slowdown.map { Self.ratio($0.low) + "-" + Self.ratio($0.high) } ?? "", 11)
-                    + right(Human.seconds(median), 12) + right(row.name == "nothing" ? "" : "\(row.lines)", 9)
-                    + right(row.lost.map(String.init) ?? "", 8) + "  " + row.name
+                Human.right(slowdown.map { Human.factor($0.median) } ?? "1", 10)
+                    + Human.right(slowdown.map { Human.factor($0.low) + "-" + Human.factor($0.high) } ?? "", 11)
+                    + Human.right(Human.seconds(median), 12)
+                    + Human.right(row.name == "nothing" ? "" : "\(row.lines)", 9)
+                    + Human.right(row.lost.map(String.init) ?? "", 8) + "  " + row.name
                     + (row.name == "nothing" ? "" : " (\(row.shows))"))
         }
         Output.line("")
-    }
-
-    private static func ratio(_ value: Double) -> String {
-        let hundredths = Int((value * 100).rounded())
-        return "\(hundredths / 100).\(String(hundredths % 100 + 100).dropFirst())"
     }
 
     private struct JSONRow: Encodable {

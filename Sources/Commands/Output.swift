@@ -76,6 +76,20 @@ enum Human {
         return "\(tenths / 10).\(tenths % 10) \(["KiB", "MiB", "GiB", "TiB", "PiB"][unit])"
     }
 
+    /// `1.49`, `12.3`, `1840`.
+    static func factor(_ value: Double) -> String {
+        guard value.isFinite, value < 1e15 else { return "-" }
+        if value >= 100 { return "\(Int(value.rounded()))" }
+        let hundredths = Int((value * (value < 10 ? 100 : 10)).rounded())
+        return value < 10
+            ? "\(hundredths / 100).\(String(hundredths % 100 + 100).dropFirst())"
+            : "\(hundredths / 10).\(hundredths % 10)"
+    }
+
+    static func right(_ text: String, _ width: Int) -> String {
+        String(repeating: " ", count: max(0, width - text.count)) + text
+    }
+
     static func count(_ number: some BinaryInteger, _ one: String, _ many: String? = nil) -> String {
         "\(number) \(number == 1 ? one : many ?? one + "s")"
     }

@@ -124,14 +124,10 @@ struct RunCommand: ParsableCommand {
         configuration.overrides.minInterval = try duration("--min-interval", minInterval)
         configuration.overrides.commitQuiet = try duration("--commit-quiet", commitQuiet)
         do throws(SettingsError) {
-            var settings = Settings()
             let given = configuration.overrides
-            // Where one flag alone is given, the other's default follows it instead of contradicting it.
-            settings.quiet = given.quiet ?? min(settings.quiet, given.maxDelay ?? settings.quiet)
-            settings.maxDelay = given.maxDelay ?? max(settings.maxDelay, settings.quiet, given.minInterval ?? .zero)
-            settings.minInterval = given.minInterval ?? min(settings.minInterval, settings.maxDelay)
-            settings.commitQuiet = given.commitQuiet
-            settings = try settings.validated()
+            let settings = try Settings.given(
+                quiet: given.quiet, maxDelay: given.maxDelay, minInterval: given.minInterval,
+                commitQuiet: given.commitQuiet)
             if given.quiet != nil || given.maxDelay != nil || given.minInterval != nil {
                 configuration.overrides.quiet = settings.quiet
                 configuration.overrides.maxDelay = settings.maxDelay

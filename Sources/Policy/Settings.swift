@@ -53,6 +53,19 @@ public struct Settings: Sendable, Hashable {
         return self
     }
 
+    /// What is given, and for the rest the defaults. Where one alone is given, the other's default follows it instead of
+    /// contradicting it.
+    public static func given(
+        quiet: Duration? = nil, maxDelay: Duration? = nil, minInterval: Duration? = nil, commitQuiet: Duration? = nil
+    ) throws(SettingsError) -> Settings {
+        var settings = Settings()
+        settings.quiet = quiet ?? min(settings.quiet, maxDelay ?? settings.quiet)
+        settings.maxDelay = maxDelay ?? max(settings.maxDelay, settings.quiet, minInterval ?? .zero)
+        settings.minInterval = minInterval ?? min(settings.minInterval, settings.maxDelay)
+        settings.commitQuiet = commitQuiet
+        return try settings.validated()
+    }
+
     private func ordered(
         _ lesser: SettingsError.Setting, _ lesserValue: Duration,
         _ greater: SettingsError.Setting, _ greaterValue: Duration

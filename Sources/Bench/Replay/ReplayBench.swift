@@ -1,0 +1,147 @@
+import Datasets
+import Policy
+import Trace
+import Tracing
+
+/// A recorded trace, as the histories of what lay in it.
+public struct RecordedDay: Sendable {
+    public var histories: [DatasetHistory]
+    /// Wall clock minus CLOCK_MONOTONIC at its beginning, nanoseconds.
+    public var wallOffset: Int64
+    public var events = 0
+    /// Records that the trace itself lost: what is measured is of the others.
+    public var lost: UInt64 = 0
+    /// Where the file is damaged; what is whole was read.
+    public var damage: [RecordingReader.Damage] = []
+    /// Not ZFS: there was no dataset in the trace, so each file system stands for one.
+    public var isMadeUp = false
+
+    public init(histories: [DatasetHistory], wallOffset: Int64) {
+        self.histories = histories
+        self.wallOffset = wallOffset
+    }
+
+    /// Reads a recording.
+    ///
+    /// - Parameter names: of datasets, or types of file systems. Empty: all datasets, or where there are none all file systems.
+    public init(_ path: String, only names: [String]) throws(RecordingReader.Failure) {
+        var reader = try RecordingReader(path)
+        var datasets = HistoryBuilder()
+        var others = HistoryBuilder()
+        var (hasDatasets, hasOthers) = (false, false)
+        var first: (time: UInt64, offset: Int64)?
+        var last: UInt64 = 0
+        let wanted = Set(names.map { Array($0.utf8) })
+        self.init(histories: [], wallOffset: 0)
+        while let step = try reader.next() {
+            switch step {
+            case .damage(let damage): self.damage.append(damage)
+            case .events(let events, let lost):
+                self.lost += lost
+                self.events += events.count
+                for event in events {
+                    if event.time < first?.time ?? .max {
+                        first = (event.time, event.wall &- Int64(bitPattern: event.time))
+                    }
+                    last = max(last, event.time)
+                    guard wanted.isEmpty || wanted.contains(event.place.name) else { continue }
+                    if event.place.isDataset || !wanted.isEmpty {
+                        hasDatasets = true
+                        datasets.take(TraceFacts(event))
+                    } else if !hasDatasets {
+                        hasOthers = true
+                        others.take(TraceFacts(event))
+                    }
+                }
+            }
+        }
+        isMadeUp = !hasDatasets && hasOthers
+        wallOffset = first?.offset ?? 0
+        // All of them from the trace's first event to its last: a dataset that slept was there all the same.
+        histories = (hasDatasets ? datasets : others).histories(from: first?.time, to: last)
+    }
+
+    /// Its length in seconds.
+    public var seconds: Double { histories.map { Double($0.end - $0.start) / 1e9 }.max() ?? 0 }
+}
+
+extension TraceFacts {
+    init(_ event: TraceEvent) {
+        time = event.time
+        operation = event.operation
+        place = event.place.name
+        path = event.path
+        oldPath = event.oldPath
+        bytes = event.operation == .write ? event.bytes ?? 0 : 0
+        isDirectory = event.flags.contains(.directory)
+        isUnlinked = event.flags.contains(.unlinked)
+        failed = event.result < 0
+    }
+}
+
+/// Compares contenders on a recorded day.
+public struct ReplayBench: Sendable {
+    public var day: RecordedDay
+    public var simulation: Simulation
+
+    public init(day: RecordedDay, snapshotTime: Duration, checkTime: Duration) {
+        self.day = day
+        simulation = Simulation(snapshotTime: snapshotTime, checkTime: checkTime, wallOffset: day.wallOffset)
+    }
+
+    public func measures(_ contender: Contender) -> Measures {
+        Measures.sum(day.histories.map { Measures(of: $0, simulation.snapshots(of: $0, by: contender)) })
+    }
+
+    /// A point of the trade-off between snapshots and risk.
+    public struct Point: Sendable, Hashable {
+        public var contender: Contender
+        public var snapshots: Int
+        public var byteSeconds: Double
+    }
+
+    public func point(_ contender: Contender) -> Point {
+        let measured = measures(contender)
+        return Point(contender: contender, snapshots: measured.snapshots, byteSeconds: measured.byteSeconds)
+    }
+
+    /// How cron would do with as many snapshots as these.
+    ///
+    /// - Returns: nil where no interval makes so many. The count comes as near as whole ticks allow.
+    public func cron(asManyAs snapshots: Int, onlyWritten: Bool) -> Point? {
+        guard snapshots > 0, day.seconds > 0 else { return nil }
+        // The longer the interval, the fewer: not strictly, since ticks are aligned to the clock, but nearly.
+        var (low, high) = (0.001, day.seconds * Double(max(day.histories.count, 1)) * 2)
+        var best: Point?
+        for _ in 0..<48 {
+            let middle = (low * high).squareRoot()
+            let contender = Contender.cron(every: .seconds(middle), onlyWritten: onlyWritten)
+            if !onlyWritten, day.seconds / middle > Double(snapshots) * 4 + 1000 {
+                low = middle
+                continue
+            }
+            let found = point(contender)
+            if abs(found.snapshots - snapshots) < abs((best?.snapshots ?? .max) - snapshots) { best = found }
+            if found.snapshots == snapshots { break }
+            if found.snapshots > snapshots { low = middle } else { high = middle }
+        }
+        return best
+    }
+
+    /// The trade-off of Kairos over settings and of cron over intervals, each from many snapshots to few.
+    public func sweep() -> [(name: String, points: [Point])] {
+        let quiets: [Double] = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600]
+        let kairos = quiets.map { quiet in
+            Contender.kairos(
+                Settings(
+                    quiet: .seconds(quiet), maxDelay: .seconds(quiet * 15), minInterval: .seconds(min(1, quiet / 2))))
+        }
+        let intervals = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400]
+        func cron(_ onlyWritten: Bool) -> [Contender] {
+            intervals.map { .cron(every: .seconds($0), onlyWritten: onlyWritten) }
+        }
+        return [
+            ("kairos", kairos.map(point)), ("cron", cron(false).map(point)), ("cron if written", cron(true).map(point)),
+        ]
+    }
+}

@@ -1,0 +1,216 @@
+import ArgumentParser
+import Bench
+import Datasets
+import Policy
+import Trace
+
+struct ReplayBenchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "replay",
+        abstract: "What Kairos and cron would have made of a day that 'kairos trace --record' recorded.",
+        discussion: """
+            Plays the recorded changes, in no time, to the policy that 'kairos run' goes by and to cron jobs. All begin with \
+            a snapshot that is not counted, and end when every change is in one. 'If written' is cron that takes no snapshot \
+            of a dataset that did not change. What each column means: docs/benchmark.md.
+
+            EXAMPLES:
+              kairos trace --record day.trace --duration 1d
+              kairos bench replay day.trace
+              kairos bench replay day.trace --dataset tank/home --policy quiet=10s --policy quiet=1m,max-delay=10m
+              kairos bench replay day.trace --sweep
+            """)
+
+    @Argument(help: ArgumentHelp("The recording.", valueName: "trace"))
+    var trace: String
+
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "A policy of Kairos: quiet, max-delay, min-interval, commit-quiet. May be given several times. Default: that of 'kairos run'.",
+            valueName: "name=duration,..."))
+    var policy: [String] = []
+
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "A cron job's interval. May be given several times. Default: 1m, 5m, 15m, 1h.", valueName: "duration"))
+    var cron: [String] = []
+
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "Only this dataset, or all file systems of this type. May be given several times. Default: all datasets.",
+            valueName: "name"))
+    var dataset: [String] = []
+
+    @Option(help: ArgumentHelp("How long a snapshot and a check take.", valueName: "duration"))
+    var snapshotTime = "15ms"
+
+    @Flag(help: "Also the trade-off between snapshots and risk: Kairos at many settings, cron at many intervals.")
+    var sweep = false
+
+    @Flag(name: .shortAndLong, help: "JSON on stdout: an array, one object for each contender.")
+    var json = false
+
+    mutating func run() throws {
+        Output.ignoreBrokenPipe()
+        var contenders: [(name: String, contender: Contender)] = []
+        for text in policy {
+            do throws(PolicyText.Fault) {
+                contenders.append(("kairos \(text)", .kairos(try PolicyText(parsing: text).settings)))
+            } catch { throw Output.failure("--policy \(SafeText.line(text)): \(error)", status: 64) }
+        }
+        if policy.isEmpty { contenders.append(("kairos", .kairos(Settings()))) }
+        for interval in try (cron.isEmpty ? ["1m", "5m", "15m", "1h"] : cron).map({ try duration("--cron", $0) }) {
+            guard interval >= .milliseconds(1) else { throw Output.failure("--cron: at least 1ms", status: 64) }
+            let text = interval.exactText
+            contenders.append(("cron \(text)", .cron(every: interval, onlyWritten: false)))
+            contenders.append(("cron \(text) if written", .cron(every: interval, onlyWritten: true)))
+        }
+        let cost = try duration("--snapshot-time", snapshotTime)
+        let day: RecordedDay
+        do throws(RecordingReader.Failure) { day = try RecordedDay(trace, only: dataset) } catch {
+            throw Output.failure(error.description)
+        }
+        for damage in day.damage { Output.message("\(damage); what is whole was used") }
+        guard day.histories.contains(where: { !$0.changes.isEmpty }) else {
+            let what = dataset.isEmpty ? "" : " on \(dataset.map { SafeText.line($0) }.joined(separator: ", "))"
+            throw Output.failure(
+                "\(SafeText.line(trace)): no change\(what) in \(Human.count(day.events, "event")): nothing to compare")
+        }
+        let bench = ReplayBench(day: day, snapshotTime: cost, checkTime: cost)
+        let results = contenders.map { ($0.name, $0.contender, bench.measures($0.contender)) }
+        let curves = sweep ? bench.sweep() : []
+        if json {
+            Output.line(
+                Output.json(
+                    results.map { ReplayRow($0.0, $0.2, day) }
+                        + curves.flatMap { curve in curve.points.map { ReplayRow(curve.name, $0, day) } }))
+        } else {
+            show(bench, results, curves)
+        }
+        if !day.damage.isEmpty { throw ExitCode(1) }
+    }
+
+    private func duration(_ option: String, _ text: String) throws -> Duration {
+        do throws(DurationSyntaxError) { return try Duration(parsing: text) } catch {
+            throw Output.failure("\(option): \(error)", status: 64)
+        }
+    }
+
+    // MARK: Text
+
+    private func show(
+        _ bench: ReplayBench, _ results: [(String, Contender, Measures)],
+        _ curves: [(name: String, points: [ReplayBench.Point])]
+    ) {
+        let day = bench.day
+        let changes = day.histories.reduce(0) { $0 + $1.changes.count }
+        let kind = day.isMadeUp ? "file system" : "dataset"
+        Output.line(
+            "\(Human.count(changes, "change")) on \(Human.count(day.histories.count, kind)) in "
+                + "\(Human.seconds(.seconds(day.seconds)))"
+                + (day.isMadeUp ? "; no dataset is in the trace, so each file system stands for one" : ""))
+        if day.lost > 0 {
+            Output.line("The recording lost \(Human.count(day.lost, "record")): what is shown is of the others.")
+        }
+        var table = TextTable([
+            "SNAPSHOTS", "EMPTY", "RESTED, KEPT", "DELETED, KEPT", "WINDOW", "95 %", "LONGEST", "AT RISK", "CONTENDER",
+        ])
+        for (name, _, measured) in results {
+            table.add([
+                "\(measured.snapshots)", "\(measured.empty)",
+                Self.share(measured.versionsCaptured, measured.versions),
+                Self.share(measured.deletedCaptured, measured.deleted),
+                Self.window(measured.window(quantile: 0.5)), Self.window(measured.window(quantile: 0.95)),
+                Self.window(measured.windows.last), Human.bytes(UInt64(measured.meanAtRisk)), name,
+            ])
+        }
+        table.print()
+        for (name, contender, measured) in results {
+            guard case .kairos = contender, measured.byteSeconds > 0 else { continue }
+            for onlyWritten in [false, true] {
+                guard let rival = bench.cron(asManyAs: measured.snapshots, onlyWritten: onlyWritten),
+                    case .cron(let interval, _) = rival.contender
+                else { continue }
+                let factor = rival.byteSeconds / measured.byteSeconds
+                Output.line(
+                    "With as many snapshots as \(name) (\(rival.snapshots) of \(measured.snapshots)), cron"
+                        + (onlyWritten ? " if written" : "")
+                        + ", each \(Human.seconds(interval)), has \(Human.factor(factor)) times its bytes at risk.")
+            }
+        }
+        for curve in curves {
+            Output.line("")
+            var table = TextTable(["SNAPSHOTS A DAY", "AT RISK", curve.name.uppercased()])
+            for point in curve.points {
+                table.add([
+                    "\(Int((Double(point.snapshots) * 86400 / max(day.seconds, 1e-9)).rounded()))",
+                    Human.bytes(UInt64(point.byteSeconds / max(day.seconds, 1e-9))), point.contender.setting,
+                ])
+            }
+            table.print()
+        }
+    }
+
+    private static func share(_ part: Int, _ whole: Int) -> String {
+        guard whole > 0 else { return "-" }
+        return "\(part)/\(whole)"
+    }
+
+    private static func window(_ nanoseconds: UInt64?) -> String {
+        nanoseconds.map { Human.seconds(.nanoseconds(Int64(clamping: $0))) } ?? "-"
+    }
+}
+
+extension Contender {
+    /// What tells it from others of its kind.
+    fileprivate var setting: String {
+        switch self {
+        case .kairos(let settings): "quiet=\(settings.quiet.exactText),max-delay=\(settings.maxDelay.exactText)"
+        case .cron(let interval, _): interval.exactText
+        }
+    }
+}
+
+private struct ReplayRow: Encodable {
+    var contender: String
+    var setting: String?
+    var snapshots: Int
+    var empty: Int?
+    var versionsAtRest: Int?
+    var versionsAtRestCaptured: Int?
+    var deleted: Int?
+    var deletedCaptured: Int?
+    var windowMedianMs: Double?
+    var windowP95Ms: Double?
+    var windowMaxMs: Double?
+    var byteSeconds: Double
+    var seconds: Double
+    var recordsLost: UInt64
+
+    init(_ name: String, _ measured: Measures, _ day: RecordedDay) {
+        contender = name
+        snapshots = measured.snapshots
+        empty = measured.empty
+        versionsAtRest = measured.versions
+        versionsAtRestCaptured = measured.versionsCaptured
+        deleted = measured.deleted
+        deletedCaptured = measured.deletedCaptured
+        windowMedianMs = measured.window(quantile: 0.5).map { Double($0) / 1e6 }
+        windowP95Ms = measured.window(quantile: 0.95).map { Double($0) / 1e6 }
+        windowMaxMs = measured.windows.last.map { Double($0) / 1e6 }
+        byteSeconds = measured.byteSeconds
+        seconds = day.seconds
+        recordsLost = day.lost
+    }
+
+    init(_ name: String, _ point: ReplayBench.Point, _ day: RecordedDay) {
+        contender = name
+        setting = point.contender.setting
+        snapshots = point.snapshots
+        byteSeconds = point.byteSeconds
+        seconds = day.seconds
+        recordsLost = day.lost
+    }
+}
