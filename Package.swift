@@ -97,8 +97,9 @@ let package = Package(
         tests(
             "Integration",
             [
-                "Scratch", "Datasets", "Tracing", "CLinux", "CTestSupport", "TestSupport", "kairos", "kairos-oracle",
-                subprocess, systemPackage,
+                "Scratch", "Snapshots", "Datasets", "Tracing", "Bench", "Policy", "CLinux", "CTestSupport",
+                "TestSupport",
+                "kairos", "kairos-oracle", subprocess, systemPackage,
             ]
         ),
     ],

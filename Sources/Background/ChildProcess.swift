@@ -3,7 +3,7 @@ import Glibc
 import Synchronization
 import SystemPackage
 
-/// A command to run to its end: by its path and without a shell, in `/`, with an environment of its own, with no
+/// A command to run to its end: by its path and without a shell, in `/` unless told otherwise, with an environment of its own, with no
 /// descriptor but the first three, and in a process group of its own, since Ctrl-C on the terminal goes to the foreground
 /// group and must not end a snapshot half-way.
 ///
@@ -39,6 +39,8 @@ public struct ChildProcess: Sendable {
     /// The most that is read of each stream, bytes.
     public var outputLimit: Int
     public var errorLimit: Int
+    /// Where it starts.
+    public var directory = "/"
 
     public init(_ path: String, _ arguments: [String], outputLimit: Int, errorLimit: Int) {
         self.path = path
@@ -58,7 +60,7 @@ public struct ChildProcess: Sendable {
         } catch { return .notStarted(error) }
         let pid: pid_t
         do {
-            pid = try Self.spawn(path, arguments) { actions in
+            pid = try Self.spawn(path, arguments, directory: directory) { actions in
                 posix_spawn_file_actions_adddup2(&actions, out.writing.rawValue, STDOUT_FILENO)
                 posix_spawn_file_actions_adddup2(&actions, err.writing.rawValue, STDERR_FILENO)
             }

@@ -33,12 +33,9 @@ struct Contestant: Sendable {
     /// With the program's full path; nil when it is not installed.
     func found() -> Contestant? {
         guard let program = command?.first, !program.hasPrefix("/") else { return self }
-        for directory in ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"]
-        where access(directory + "/" + program, X_OK) == 0 {
-            var found = self
-            found.command?[0] = directory + "/" + program
-            return found
-        }
-        return nil
+        guard let path = Programs.find(program) else { return nil }
+        var found = self
+        found.command?[0] = path
+        return found
     }
 }

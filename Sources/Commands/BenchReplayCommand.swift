@@ -17,7 +17,7 @@ struct ReplayBenchCommand: ParsableCommand {
               kairos trace --record day.trace --duration 1d
               kairos bench replay day.trace
               kairos bench replay day.trace --dataset tank/home --policy quiet=10s --policy quiet=1m,max-delay=10m
-              kairos bench replay day.trace --sweep
+              kairos bench replay day.trace --sweep --html day.html
             """)
 
     @Argument(help: ArgumentHelp("The recording.", valueName: "trace"))
@@ -49,6 +49,9 @@ struct ReplayBenchCommand: ParsableCommand {
     @Flag(help: "Also the trade-off between snapshots and risk: Kairos at many settings, cron at many intervals.")
     var sweep = false
 
+    @Option(help: ArgumentHelp("Also a page with pictures, for a browser, drawn by gnuplot.", valueName: "file"))
+    var html: String?
+
     @Flag(name: .shortAndLong, help: "JSON on stdout: an array, one object for each contender.")
     var json = false
 
@@ -68,6 +71,10 @@ struct ReplayBenchCommand: ParsableCommand {
             contenders.append(("cron \(text) if written", .cron(every: interval, onlyWritten: true)))
         }
         let cost = try duration("--snapshot-time", snapshotTime)
+        let plotter: Gnuplot?
+        do throws(Gnuplot.Failure) { plotter = html == nil ? nil : try Gnuplot() } catch {
+            throw Output.failure(error.description)
+        }
         let day: RecordedDay
         do throws(RecordingReader.Failure) { day = try RecordedDay(trace, only: dataset) } catch {
             throw Output.failure(error.description)
@@ -79,15 +86,32 @@ struct ReplayBenchCommand: ParsableCommand {
                 "\(SafeText.line(trace)): no change\(what) in \(Human.count(day.events, "event")): nothing to compare")
         }
         let bench = ReplayBench(day: day, snapshotTime: cost, checkTime: cost)
-        let results = contenders.map { ($0.name, $0.contender, bench.measures($0.contender)) }
-        let curves = sweep ? bench.sweep() : []
+        let entries = contenders.map {
+            ReplayReport.Entry(name: $0.name, contender: $0.contender, measures: bench.measures($0.contender))
+        }
+        let curves = sweep || html != nil ? bench.sweep() : []
+        let rows = entries.map { row($0) }
+        let remarks = remarks(bench, entries)
+        if let html, let plotter {
+            let report = ReplayReport(plotter: plotter, bench: bench, entries: entries, curves: curves)
+            let page: String
+            do throws(Gnuplot.Failure) {
+                page = try report.html(headings: Self.headings, rows: rows, remarks: summary(day) + remarks)
+            } catch { throw Output.failure("--html: \(error)") }
+            try Output.replace(html, with: page)
+        }
         if json {
             Output.line(
                 Output.json(
-                    results.map { ReplayRow($0.0, $0.2, day) }
+                    entries.map { ReplayRow($0.name, $0.measures, day) }
                         + curves.flatMap { curve in curve.points.map { ReplayRow(curve.name, $0, day) } }))
         } else {
-            show(bench, results, curves)
+            for line in summary(day) { Output.line(line) }
+            var table = TextTable(Self.headings)
+            for row in rows { table.add(row) }
+            table.print()
+            for line in remarks { Output.line(line) }
+            if sweep { show(curves, day) }
         }
         if !day.damage.isEmpty { throw ExitCode(1) }
     }
@@ -100,46 +124,51 @@ struct ReplayBenchCommand: ParsableCommand {
 
     // MARK: Text
 
-    private func show(
-        _ bench: ReplayBench, _ results: [(String, Contender, Measures)],
-        _ curves: [(name: String, points: [ReplayBench.Point])]
-    ) {
-        let day = bench.day
+    private static let headings = [
+        "SNAPSHOTS", "EMPTY", "RESTED, KEPT", "DELETED, KEPT", "MEDIAN WINDOW", "95 %", "LONGEST", "AT RISK",
+        "CONTENDER",
+    ]
+
+    private func summary(_ day: RecordedDay) -> [String] {
         let changes = day.histories.reduce(0) { $0 + $1.changes.count }
         let kind = day.isMadeUp ? "file system" : "dataset"
-        Output.line(
+        var lines = [
             "\(Human.count(changes, "change")) on \(Human.count(day.histories.count, kind)) in "
                 + "\(Human.seconds(.seconds(day.seconds)))"
-                + (day.isMadeUp ? "; no dataset is in the trace, so each file system stands for one" : ""))
+                + (day.isMadeUp ? "; no dataset is in the trace, so each file system stands for one" : "")
+        ]
         if day.lost > 0 {
-            Output.line("The recording lost \(Human.count(day.lost, "record")): what is shown is of the others.")
+            lines.append("The recording lost \(Human.count(day.lost, "record")): what is shown is of the others.")
         }
-        var table = TextTable([
-            "SNAPSHOTS", "EMPTY", "RESTED, KEPT", "DELETED, KEPT", "WINDOW", "95 %", "LONGEST", "AT RISK", "CONTENDER",
-        ])
-        for (name, _, measured) in results {
-            table.add([
-                "\(measured.snapshots)", "\(measured.empty)",
-                Self.share(measured.versionsCaptured, measured.versions),
-                Self.share(measured.deletedCaptured, measured.deleted),
-                Self.window(measured.window(quantile: 0.5)), Self.window(measured.window(quantile: 0.95)),
-                Self.window(measured.windows.last), Human.bytes(UInt64(measured.meanAtRisk)), name,
-            ])
-        }
-        table.print()
-        for (name, contender, measured) in results {
-            guard case .kairos = contender, measured.byteSeconds > 0 else { continue }
-            for onlyWritten in [false, true] {
-                guard let rival = bench.cron(asManyAs: measured.snapshots, onlyWritten: onlyWritten),
+        return lines
+    }
+
+    private func row(_ entry: ReplayReport.Entry) -> [String] {
+        let measured = entry.measures
+        return [
+            "\(measured.snapshots)", "\(measured.empty)", Self.share(measured.versionsCaptured, measured.versions),
+            Self.share(measured.deletedCaptured, measured.deleted), Self.window(measured.window(quantile: 0.5)),
+            Self.window(measured.window(quantile: 0.95)), Self.window(measured.windows.last),
+            Human.bytes(UInt64(measured.meanAtRisk)), entry.name,
+        ]
+    }
+
+    /// At as many snapshots as Kairos took.
+    private func remarks(_ bench: ReplayBench, _ entries: [ReplayReport.Entry]) -> [String] {
+        entries.flatMap { entry -> [String] in
+            guard case .kairos = entry.contender, entry.measures.byteSeconds > 0 else { return [] }
+            return [false, true].compactMap { onlyWritten in
+                guard let rival = bench.cron(asManyAs: entry.measures.snapshots, onlyWritten: onlyWritten),
                     case .cron(let interval, _) = rival.contender
-                else { continue }
-                let factor = rival.byteSeconds / measured.byteSeconds
-                Output.line(
-                    "With as many snapshots as \(name) (\(rival.snapshots) of \(measured.snapshots)), cron"
-                        + (onlyWritten ? " if written" : "")
-                        + ", each \(Human.seconds(interval)), has \(Human.factor(factor)) times its bytes at risk.")
+                else { return nil }
+                return "cron\(onlyWritten ? " if written" : "") each \(Human.seconds(interval)), with "
+                    + "\(rival.snapshots) snapshots where \(entry.name) has \(entry.measures.snapshots), has "
+                    + "\(Human.factor(rival.byteSeconds / entry.measures.byteSeconds)) times its bytes at risk."
             }
         }
+    }
+
+    private func show(_ curves: [(name: String, points: [ReplayBench.Point])], _ day: RecordedDay) {
         for curve in curves {
             Output.line("")
             var table = TextTable(["SNAPSHOTS A DAY", "AT RISK", curve.name.uppercased()])

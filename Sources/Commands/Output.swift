@@ -31,6 +31,21 @@ enum Output {
         return ExitCode(status)
     }
 
+    /// Puts a whole file in a path's place, or leaves the old one there.
+    static func replace(_ path: String, with text: String) throws {
+        let new = path + ".new-\(getpid())"
+        do {
+            let file = try FileDescriptor.open(
+                FilePath(new), .writeOnly, options: [.create, .exclusiveCreate, .noFollow, .closeOnExec],
+                permissions: [.ownerReadWrite, .groupRead, .otherRead])
+            try file.closeAfter { _ = try file.writeAll(text.utf8) }
+            guard rename(new, path) == 0 else { throw Errno(rawValue: errno) }
+        } catch {
+            unlink(new)
+            throw failure("cannot write \(SafeText.line(path)): \(error)")
+        }
+    }
+
     static func json(_ value: some Encodable) -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]

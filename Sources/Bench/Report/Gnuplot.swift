@@ -1,0 +1,102 @@
+import Background
+import Glibc
+import SystemPackage
+
+/// Draws with gnuplot: data in files, a script, an SVG.
+public struct Gnuplot: Sendable {
+    public struct Failure: Error, CustomStringConvertible, Sendable {
+        public var description: String
+    }
+
+    /// Its executable.
+    let path: String
+
+    /// - Throws: where it is not installed, what to install.
+    public init() throws(Failure) {
+        guard let path = Programs.find("gnuplot") else {
+            throw Failure(
+                description:
+                    "the pictures of --html are drawn by gnuplot, which is not installed: apt-get install gnuplot-nox")
+        }
+        self.path = path
+    }
+
+    /// Numbers that a plot reads, by the name that the script uses.
+    struct Table {
+        var name: String
+        var rows: [[Double]]
+    }
+
+    /// Runs a script on these tables, in a directory of its own.
+    ///
+    /// - Parameters:
+    ///   - script: after the settings that all pictures share. Colours 1 to 6 are `ls 1` to `ls 6`.
+    ///   - name: of the picture: a page has one of each.
+    func svg(
+        _ script: String, _ tables: [Table], name: String, width: Int = 960, height: Int
+    ) throws(Failure) -> String {
+        var template = Array("/tmp/kairos-plot-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else {
+            throw Failure(description: "cannot make a directory in /tmp: \(Errno(rawValue: errno))")
+        }
+        let directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        var made: [String] = []
+        defer {
+            made.forEach { unlink($0) }
+            rmdir(directory)
+        }
+        func file(_ name: String, _ text: String) throws(Failure) {
+            let path = directory + "/" + name
+            made.append(path)
+            do {
+                let file = try FileDescriptor.open(
+                    FilePath(path), .writeOnly, options: [.create, .exclusiveCreate, .closeOnExec],
+                    permissions: [.ownerRead, .ownerWrite])
+                try file.closeAfter { _ = try file.writeAll(text.utf8) }
+            } catch { throw Failure(description: "cannot write \(path): \(error)") }
+        }
+        for table in tables {
+            try file(table.name, table.rows.map { $0.map { "\($0)" }.joined(separator: " ") + "\n" }.joined())
+        }
+        try file("script", Self.style(name, width, height) + script + "\n")
+        var child = ChildProcess(path, [directory + "/script"], outputLimit: 64 << 20, errorLimit: 4096)
+        child.directory = directory
+        switch child.run(timeLimit: .seconds(60)) {
+        case .exited(let output, 0):
+            let text = String(decoding: output.stdout, as: UTF8.self)
+            guard let start = text.firstRange(of: "<svg") else { break }
+            return String(text[start.lowerBound...])
+        case .exited(let output, let status):
+            let said = String(decoding: output.stderr, as: UTF8.self).split(separator: "\n").last.map(String.init) ?? ""
+            throw Failure(description: "gnuplot ended with status \(status): \(said)")
+        case .notStarted(let errno): throw Failure(description: "cannot start \(path): \(errno)")
+        case .timedOut: throw Failure(description: "gnuplot did not end within a minute")
+        default: break
+        }
+        throw Failure(description: "gnuplot drew nothing")
+    }
+
+    /// Blue, orange, green, red, purple, brown that stand out on white and on black; lines of axes in a grey between. Words take
+    /// the page's colour by its style sheet.
+    private static func style(_ name: String, _ width: Int, _ height: Int) -> String {
+        let colours = ["#3b82f6", "#f97316", "#22a355", "#e5484d", "#a855f7", "#a0764b"]
+        let lines = colours.enumerated().map { "set style line \($0 + 1) lc rgb '\($1)' lw 1.6 pt 7 ps 0.5" }
+        return """
+            set terminal svg size \(width),\(height) dynamic enhanced font 'sans-serif,12' name '\(name)'
+            set termoption noenhanced
+            set border 3 lc rgb '#8a8a8a'
+            set tics nomirror
+            set grid lc rgb '#8a8a8a' lw 0.4 dt 3
+            set key outside top center horizontal
+
+            """ + lines.joined(separator: "\n") + "\n"
+    }
+}
+
+/// Programs that are looked for where an administrator's are, whatever PATH says.
+enum Programs {
+    static func find(_ name: String) -> String? {
+        ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"].map { $0 + "/" + name }
+            .first { access($0, X_OK) == 0 }
+    }
+}

@@ -1,0 +1,193 @@
+import Policy
+
+/// The pictures of `kairos bench replay`.
+public struct ReplayReport: Sendable {
+    public struct Entry: Sendable {
+        public var name: String
+        public var contender: Contender
+        public var measures: Measures
+
+        public init(name: String, contender: Contender, measures: Measures) {
+            self.name = name
+            self.contender = contender
+            self.measures = measures
+        }
+    }
+
+    private let plotter: Gnuplot
+    private let bench: ReplayBench
+    private let entries: [Entry]
+    private let curves: [(name: String, points: [ReplayBench.Point])]
+
+    public init(
+        plotter: Gnuplot, bench: ReplayBench, entries: [Entry], curves: [(name: String, points: [ReplayBench.Point])]
+    ) {
+        self.plotter = plotter
+        self.bench = bench
+        self.entries = entries
+        self.curves = curves
+    }
+
+    /// - Parameters:
+    ///   - headings: of the table that the terminal shows, and its rows.
+    ///   - remarks: the sentences below it.
+    public func html(headings: [String], rows: [[String]], remarks: [String]) throws(Gnuplot.Failure) -> String {
+        var page = HTMLPage(title: "Kairos and cron on a recorded day")
+        for remark in remarks { page.paragraph(remark) }
+        page.table(headings, rows)
+        page.heading("At risk over time")
+        page.picture(
+            try risk(),
+            caption:
+                "Bytes that were written and in no snapshot yet. Each contender has a row; all rows have the same scale."
+        )
+        page.heading("Snapshots against risk")
+        page.picture(
+            try tradeOff(),
+            caption:
+                "Left is fewer snapshots, down is less at risk on average; both scales are logarithmic. Each point is a setting "
+                + "of Kairos (quiet time 0.1 s to 1 h) or an interval of cron (1 s to 1 d).")
+        page.heading("When snapshots were taken")
+        page.picture(try timeLine(), caption: "Each mark is a snapshot.")
+        page.heading("How long changes were in no snapshot")
+        page.picture(
+            try windows(), caption: "The share of all changes whose window was at most so long. Further left is better."
+        )
+        return page.text
+    }
+
+    private var days: [[(history: DatasetHistory, snapshots: [TakenAt])]] {
+        entries.map { entry in
+            bench.day.histories.map { ($0, bench.simulation.snapshots(of: $0, by: entry.contender)) }
+        }
+    }
+
+    /// What times are shown in: the divisor from seconds, and the word.
+    private var unit: (seconds: Double, name: String) {
+        let length = bench.day.seconds
+        return length > 3 * 3600 ? (3600, "hours") : length > 300 ? (60, "minutes") : (1, "seconds")
+    }
+
+    private func risk() throws(Gnuplot.Failure) -> String {
+        let curves = days.map { RiskCurve(of: $0) }
+        let highest = curves.flatMap(\.columns).map(\.highest).max() ?? 0
+        var tables: [Gnuplot.Table] = []
+        // Of a bin the highest and what is left of it: a sawtooth's teeth stay however narrow they are.
+        for (index, curve) in curves.enumerated() {
+            let rows = curve.columns.flatMap { column in
+                let time = Double(column.time) / 1e9 / unit.seconds
+                return [[time, Double(column.highest) / 1024], [time, Double(column.last) / 1024]]
+            }
+            tables.append(Gnuplot.Table(name: "risk\(index)", rows: rows))
+        }
+        let row = 90
+        var script = """
+            set multiplot layout \(entries.count),1 margins 0.1,0.98,0.06,0.98 spacing 0,0.03
+            unset key
+            set xrange [0:\(max(bench.day.seconds / unit.seconds, 1e-9))]
+            set yrange [0:\(max(Double(highest) / 1024 * 1.05, 1))]
+            set ytics autofreq
+            set format x ''
+            set label 1 '' at graph 0.01,0.86 left
+
+            """
+        for (index, entry) in entries.enumerated() {
+            if index == entries.count - 1 {
+                script += "set format x\nset xlabel '\(unit.name)' offset 0,0.5\n"
+            }
+            script += "set label 1 '\(Self.quoted(entry.name))'\n"
+            script += "set ylabel 'KiB' offset 1,0\n"
+            script += "plot 'risk\(index)' using 1:2 with filledcurves y1=0 ls \(style(index)) fs solid 0.25, "
+            script += "'risk\(index)' using 1:2 with lines ls \(style(index)) lw 0.8\n"
+        }
+        script += "unset multiplot"
+        return try plotter.svg(script, tables, name: "risk", height: row * entries.count + 40)
+    }
+
+    private func tradeOff() throws(Gnuplot.Failure) -> String {
+        let days = max(bench.day.seconds, 1e-9) / 86400
+        func row(_ snapshots: Int, _ byteSeconds: Double) -> [Double] {
+            [Double(snapshots) / days, max(byteSeconds / max(bench.day.seconds, 1e-9) / 1024, 1e-6)]
+        }
+        var tables = curves.enumerated().map { index, curve in
+            Gnuplot.Table(name: "curve\(index)", rows: curve.points.map { row($0.snapshots, $0.byteSeconds) })
+        }
+        let marks = entries.filter { if case .kairos = $0.contender { true } else { false } }
+        tables.append(
+            Gnuplot.Table(name: "marks", rows: marks.map { row($0.measures.snapshots, $0.measures.byteSeconds) }))
+        var plots = curves.enumerated().map { index, curve in
+            "'curve\(index)' using 1:2 with linespoints ls \(index + 1) title '\(Self.quoted(curve.name))'"
+        }
+        if !marks.isEmpty {
+            plots.append(
+                "'marks' using 1:2 with points pt 6 ps 1.6 lw 2 lc rgb '#3b82f6' title 'kairos, as in the table'")
+        }
+        let script = """
+            set logscale xy
+            set xlabel 'snapshots a day'
+            set ylabel 'KiB at risk on average'
+            set format xy '%g'
+            plot \(plots.joined(separator: ", "))
+            """
+        return try plotter.svg(script, tables, name: "trade", height: 420)
+    }
+
+    private func timeLine() throws(Gnuplot.Failure) -> String {
+        let start = bench.day.histories.map(\.start).min() ?? 0
+        let all = days
+        let tables = all.enumerated().map { index, day in
+            let times = day.flatMap(\.snapshots).map(\.captured).sorted()
+            return Gnuplot.Table(
+                name: "taken\(index)",
+                rows: times.map { [Double($0 - start) / 1e9 / unit.seconds, Double(all.count - index)] })
+        }
+        let labels = entries.enumerated().map { "'\(Self.quoted($1.name))' \(all.count - $0)" }
+        let plots = tables.enumerated().filter { !$1.rows.isEmpty }.map {
+            "'\($1.name)' using 1:($2-0.3):(0):(0.6) with vectors nohead ls \(style($0)) lw 1"
+        }
+        let script = """
+            unset key
+            set border 1
+            set ytics (\(labels.joined(separator: ", "))) scale 0
+            set yrange [0.5:\(Double(all.count) + 0.5)]
+            set xrange [0:\(max(bench.day.seconds / unit.seconds, 1e-9))]
+            set xlabel '\(unit.name)'
+            plot \(plots.isEmpty ? "-1" : plots.joined(separator: ", "))
+            """
+        return try plotter.svg(script, tables, name: "taken", height: 26 * all.count + 80)
+    }
+
+    private func windows() throws(Gnuplot.Failure) -> String {
+        let tables = entries.enumerated().map { index, entry in
+            var rows: [[Double]] = []
+            if !entry.measures.windows.isEmpty {
+                for step in 0...400 {
+                    let share = Double(step) / 400
+                    rows.append([Double(entry.measures.window(quantile: share) ?? 0) / 1e9, share * 100])
+                }
+            }
+            return Gnuplot.Table(name: "windows\(index)", rows: rows)
+        }
+        let plots = entries.enumerated().filter { !$1.measures.windows.isEmpty }.map {
+            "'windows\($0)' using 1:2 with lines ls \(style($0)) \(isLookedFirst($1) ? "dt 2" : "") title '\(Self.quoted($1.name))'"
+        }
+        let script = """
+            set logscale x
+            set format x '%g s'
+            set yrange [0:100]
+            set ylabel 'per cent of all changes'
+            set xlabel 'window'
+            plot \(plots.isEmpty ? "-1" : plots.joined(separator: ", "))
+            """
+        return try plotter.svg(script, tables, name: "windows", height: 420)
+    }
+
+    private func isLookedFirst(_ entry: Entry) -> Bool {
+        if case .cron(_, true) = entry.contender { true } else { false }
+    }
+
+    private func style(_ index: Int) -> Int { index % 6 + 1 }
+
+    /// Inside single quotes.
+    private static func quoted(_ text: String) -> String { text.filter { $0 != "'" && !$0.isNewline } }
+}
