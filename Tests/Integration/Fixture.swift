@@ -78,6 +78,8 @@ struct PoolTrait: SuiteTrait, TestScoping {
         do {
             // A read would be a change to ZFS, though not to Kairos.
             try await fixture.zfs("set", "atime=off", pool.name)
+            // Off by default; zfs-fuse has none.
+            if OpenZFS.isInKernel { try await fixture.zfs("set", "acltype=posixacl", pool.name) }
             try await Fixture.$shared.withValue(fixture) { try await function() }
         } catch {
             await remove(pool)

@@ -170,6 +170,45 @@ extension IntegrationTests {
             CoverageReport.add(set, "a write to a loop device", "seen", "")
         }
 
+        // MARK: The NFS server
+
+        @Test("what a client of the kernel's NFS server does is a change of the exported dataset", arguments: deep)
+        func nfs(set: ProbeSet) async throws {
+            // The client sends a change in several requests, and takes its time.
+            let times = ["--quiet", "2s", "--min-interval", "50ms", "--max-delay", "20s"]
+            try await withKairos(set, on: "shared", times: times, { try await $0.zfs("create", $0.name("shared")) }) {
+                fixture, kairos in
+                let server = try NFSServer(exporting: fixture.path("shared"))
+                let there = server.mountPoint
+                // The server keeps a note of the mount in the dataset's own time.
+                try await kairos.rest(in: fixture)
+                let steps: [(change: () throws -> Void, holds: [String: Entry])] = [
+                    ({ try write("one", to: there + "/file") }, ["file": .file("one")]),
+                    ({ try write("another", to: there + "/file") }, ["file": .file("another")]),
+                    (
+                        { try call("renameat", .here, .text(there + "/file"), .here, .text(there + "/renamed")) },
+                        ["renamed": .file("another")]
+                    ),
+                    (
+                        { try makeDirectory(there + "/directory") },
+                        ["renamed": .file("another"), "directory": .directory]
+                    ),
+                    ({ try call("unlinkat", .here, .text(there + "/renamed"), 0) }, ["directory": .directory]),
+                    ({ try write("last", to: there + "/last") }, ["directory": .directory, "last": .file("last")]),
+                ]
+                for step in steps {
+                    let snapshot = try await kairos.onlySnapshot(of: "shared", in: fixture, after: step.change)
+                    let tree = try await SnapshotReader(fixture: fixture).tree(of: snapshot.fullName)
+                    #expect(tree.entries == step.holds, "\(tree)\n\(kairos.transcript)")
+                }
+                try await kairos.expectNoSnapshot(in: fixture) {
+                    let bytes = try contents(of: there + "/last")
+                    #expect(bytes == Array("last".utf8))
+                }
+            }
+            CoverageReport.add(set, "changes over the kernel's NFS server", "seen", "")
+        }
+
         // MARK: Overlays
 
         @Test("a change in an overlay is one of the dataset that its upper directory lies on", arguments: deep)
