@@ -58,7 +58,7 @@ extension IntegrationTests {
             #expect(result.terminationStatus.isSuccess, "\(line): \(result.standardError)")
         }
 
-        @Test("what is received is its own snapshot: none of ours breaks the next receive", arguments: OpenZFS.sets)
+        @Test("what is received is its own snapshot: none of ours breaks the next receive", arguments: OpenZFS.chosen)
         func receive(set: ProbeSet) async throws {
             func prepare(_ fixture: Fixture) async throws {
                 try await fixture.zfs("create", fixture.name("origin"))
@@ -102,7 +102,7 @@ extension IntegrationTests {
 
         // MARK: zfs rollback
 
-        @Test("a rollback takes back what was at risk: no snapshot", arguments: OpenZFS.sets)
+        @Test("a rollback takes back what was at risk: no snapshot", arguments: OpenZFS.chosen)
         func rollback(set: ProbeSet) async throws {
             try await withKairos(set, on: "back", { try await $0.zfs("create", $0.name("back")) }) { fixture, kairos in
                 let file = fixture.path("back") + "/file"
@@ -125,7 +125,7 @@ extension IntegrationTests {
         // MARK: Loop devices
 
         /// The sets that see what other parts of the kernel do to files; `syscalls` names them as what it does not see.
-        private static let deep = OpenZFS.sets.filter { $0 != .syscalls }
+        private static let deep = OpenZFS.chosen.filter { $0 != .syscalls }
 
         @Test("a write to a loop device is one to the file behind it", arguments: deep)
         func loop(set: ProbeSet) async throws {
