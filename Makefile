@@ -11,7 +11,7 @@ DESTDIR ?=
 PREFIX  ?= /usr/local
 
 OBJECTS := Sources/CBPFObjects/objects
-BPFOBJ  := $(OBJECTS)/kairos.bpf.o
+BPFOBJ  := $(OBJECTS)/kairos.bpf.o $(OBJECTS)/empty.bpf.o
 RELEASE := .build/release/kairos
 
 .DEFAULT_GOAL := build

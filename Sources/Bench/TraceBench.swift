@@ -9,6 +9,8 @@ import SystemPackage
 public final class TraceBench {
     public struct Failure: Error, Sendable, CustomStringConvertible {
         public var description: String
+
+        public init(description: String) { self.description = description }
     }
 
     /// What came of one tracer on one file system.
@@ -51,29 +53,39 @@ public final class TraceBench {
         self.files = files
         self.progress = progress
         generator = SplitMix(state: seed)
+        interrupt = try Self.catchSignals()
+    }
+
+    /// Readable when the user wants an end.
+    static func catchSignals() throws(Failure) -> FileDescriptor {
         let caught = kairos_signals_catch([SIGINT, SIGTERM], 2)
         guard caught >= 0 else {
             throw Failure(description: "cannot catch signals: \(Errno(rawValue: kairos_errno_value()))")
         }
-        interrupt = FileDescriptor(rawValue: caught)
+        return FileDescriptor(rawValue: caught)
     }
 
     /// Measures in a directory of its own below each of these.
     public func run(below directories: [String]) throws(Failure) -> [Table] {
-        // opensnoop looks its tracepoints up there.
-        let mounted =
-            access("/sys/kernel/tracing/events", F_OK) != 0 && kairos_mount("tracefs", "/sys/kernel/tracing") == 0
-        defer { if mounted { umount2("/sys/kernel/tracing", Int32(MNT_DETACH)) } }
+        let mounted = Self.mountTracefs()
+        defer { if mounted { Self.unmountTracefs() } }
         var tables: [Table] = []
         for directory in directories { tables.append(try measure(below: directory)) }
         return tables
     }
 
+    /// opensnoop looks its tracepoints up there. True if it was not mounted, and is now.
+    static func mountTracefs() -> Bool {
+        access("/sys/kernel/tracing/events", F_OK) != 0 && kairos_mount("tracefs", "/sys/kernel/tracing") == 0
+    }
+
+    static func unmountTracefs() { umount2("/sys/kernel/tracing", Int32(MNT_DETACH)) }
+
     private func measure(below parent: String) throws(Failure) -> Table {
-        let directory = try makeDirectory(below: parent)
+        let directory = try Self.makeDirectory(below: parent)
         defer { Self.remove(directory) }
         // What the tracers print goes to memory, for all of them alike, so that no disk is measured.
-        let outputs = try makeDirectory(below: access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
+        let outputs = try Self.makeDirectory(below: access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
         defer { Self.remove(outputs) }
         let contestants = Contestant.all(kairos: kairos, directory: directory)
         var rows = contestants.map {
@@ -94,11 +106,9 @@ public final class TraceBench {
             let ratios = zip(rows[index].times, base).map { $0 / $1 }.sorted()
             rows[index].slowdown = (ratios[ratios.count / 2], ratios[0], ratios[ratios.count - 1])
         }
-        let mounts = try? MountTable.read()
-        let device = Self.device(of: directory)
-        let entry = mounts?.entries.last { $0.device.stDevice == device }
         return Table(
-            directory: parent, fileSystem: entry?.fsType ?? "?", operations: files * TraceWorkload.operations,
+            directory: parent, fileSystem: Self.mount(of: directory)?.fsType ?? "?",
+            operations: files * TraceWorkload.operations,
             rows: rows)
     }
 
@@ -143,7 +153,7 @@ public final class TraceBench {
         return .nanoseconds(nanoseconds)
     }
 
-    private static func touch(_ path: String) {
+    static func touch(_ path: String) {
         let file = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0o600)
         if file >= 0 {
             _ = Glibc.write(file, "x", 1)
@@ -152,7 +162,7 @@ public final class TraceBench {
         unlink(path)
     }
 
-    private func makeDirectory(below parent: String) throws(Failure) -> String {
+    static func makeDirectory(below parent: String) throws(Failure) -> String {
         var template = Array((parent + "/kairos-bench-XXXXXX").utf8CString)
         guard mkdtemp(&template) != nil else {
             throw Failure(
@@ -163,7 +173,7 @@ public final class TraceBench {
     }
 
     /// A directory with plain files in it.
-    private static func remove(_ path: String) {
+    static func remove(_ path: String) {
         if let stream = opendir(path) {
             while let entry = readdir(stream) {
                 let name = withUnsafeBytes(of: &entry.pointee.d_name) {
@@ -176,9 +186,11 @@ public final class TraceBench {
         rmdir(path)
     }
 
-    private static func device(of path: String) -> UInt64 {
+    /// What it lies on.
+    static func mount(of path: String) -> MountEntry? {
         var status = stat()
-        return stat(path, &status) == 0 ? UInt64(status.st_dev) : 0
+        guard stat(path, &status) == 0 else { return nil }
+        return (try? MountTable.read())?.entries.last { $0.device.stDevice == UInt64(status.st_dev) }
     }
 }
 

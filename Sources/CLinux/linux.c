@@ -144,6 +144,21 @@ int kairos_signals_next(int fd)
 	return read(fd, &byte, 1) == 1 ? byte : 0;
 }
 
+int kairos_pwrite_again(int fd, uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++)
+		if (pwrite(fd, "x", 1, 0) != 1)
+			return -1;
+	return 0;
+}
+
+void kairos_getppid_again(uint64_t count)
+{
+	/* Not by the library, which may remember. */
+	for (uint64_t i = 0; i < count; i++)
+		syscall(SYS_getppid);
+}
+
 uint64_t kairos_monotonic_ns(void)
 {
 	struct timespec t;

@@ -7,7 +7,10 @@ import SystemPackage
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure Kairos beside others, on this machine.",
-        subcommands: [ReplayBenchCommand.self, TraceBenchCommand.self, TraceWorkloadCommand.self])
+        subcommands: [
+            ReplayBenchCommand.self, CostBenchCommand.self, TraceBenchCommand.self, TraceWorkloadCommand.self,
+            CostCallsCommand.self,
+        ])
 }
 
 struct TraceBenchCommand: ParsableCommand {
@@ -47,16 +50,13 @@ struct TraceBenchCommand: ParsableCommand {
         if rounds < 1 || files < 1 { throw Output.failure("--rounds and --files: at least 1", status: 64) }
         try Privileges.requireRoot("kairos bench trace")
         Output.ignoreBrokenPipe()
-        guard let pointer = realpath("/proc/self/exe", nil) else {
-            throw Output.failure("cannot find this program's file")
-        }
-        let kairos = String(cString: pointer)
-        free(pointer)
         let seed = seed ?? UInt64.random(in: 0..<1 << 32)
         let tables: [TraceBench.Table]
         do throws(TraceBench.Failure) {
-            tables = try TraceBench(kairos: kairos, rounds: rounds, files: files, seed: seed) { Output.message($0) }
-                .run(below: directory.isEmpty ? ["/dev/shm", "/var/tmp"] : directory)
+            tables = try TraceBench(kairos: try Output.ownPath(), rounds: rounds, files: files, seed: seed) {
+                Output.message($0)
+            }
+            .run(below: directory.isEmpty ? ["/dev/shm", "/var/tmp"] : directory)
         } catch { throw Output.failure(error.description) }
         let decoding = DecodeBench.run()
         if json {

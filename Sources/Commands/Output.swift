@@ -1,4 +1,5 @@
 import ArgumentParser
+import Bench
 import CLinux
 import Datasets
 import FoundationEssentials
@@ -29,6 +30,15 @@ enum Output {
     static func failure(_ text: String, status: Int32 = 1) -> ExitCode {
         message(text)
         return ExitCode(status)
+    }
+
+    /// This program's file, to start it again.
+    static func ownPath() throws(TraceBench.Failure) -> String {
+        guard let pointer = realpath("/proc/self/exe", nil) else {
+            throw TraceBench.Failure(description: "cannot find this program's file: \(Errno(rawValue: errno))")
+        }
+        defer { free(pointer) }
+        return String(cString: pointer)
     }
 
     /// Puts a whole file in a path's place, or leaves the old one there.
@@ -100,6 +110,9 @@ enum Human {
             ? "\(hundredths / 100).\(String(hundredths % 100 + 100).dropFirst())"
             : "\(hundredths / 10).\(hundredths % 10)"
     }
+
+    /// As `factor`, of what may be less than nothing.
+    static func signed(_ value: Double) -> String { value < 0 ? "-\(factor(-value))" : factor(value) }
 
     static func right(_ text: String, _ width: Int) -> String {
         String(repeating: " ", count: max(0, width - text.count)) + text

@@ -9,5 +9,7 @@
 
 /* A BPF ELF object in the executable; it lives as long as the process. */
 const void *kairos_object_programs(size_t *size);
+/* Programs that do nothing, for the benchmark. */
+const void *kairos_object_empty(size_t *size);
 
 #endif

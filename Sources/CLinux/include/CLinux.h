@@ -36,6 +36,10 @@ int kairos_signals_catch(const int *signals, size_t count);
 /* The next signal that was caught, or 0 when none waits. */
 int kairos_signals_next(int fd);
 
+/* For the benchmark: one byte at the file's beginning, and a call that does nothing, so many times. */
+int kairos_pwrite_again(int fd, uint64_t count);
+void kairos_getppid_again(uint64_t count);
+
 uint64_t kairos_monotonic_ns(void);
 /* CLOCK_REALTIME: seconds, and nanoseconds of the second. */
 void kairos_wall_clock(int64_t *seconds, int64_t *nanoseconds);

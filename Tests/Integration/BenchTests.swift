@@ -1,0 +1,73 @@
+import FoundationEssentials
+import Glibc
+import Subprocess
+import TestSupport
+import Testing
+import Tracing
+
+extension IntegrationTests {
+    /// That each contender was really there: the commands themselves say when the programs saw nothing. Times are nobody's to
+    /// judge here.
+    @Suite("kairos bench")
+    struct BenchTests {
+        struct Cost: Decodable {
+            var probes: String
+            var measured: String
+            var beside: String
+            var nanoseconds: [Double]
+            var slowdown: Double?
+            var problem: String?
+        }
+
+        struct Replay: Decodable {
+            var contender: String
+            var setting: String?
+            var snapshots: Int
+            var empty: Int?
+            var windowMedianMs: Double?
+        }
+
+        private func rows<Row: Decodable>(_ arguments: [String]) async throws -> [Row] {
+            let (status, output, messages) = try await KairosProcess.output(["bench"] + arguments + ["--json"])
+            #expect(status.isSuccess, "\(messages)")
+            let decoder = JSONDecoder()
+            decoder.keyDecodingStrategy = .convertFromSnakeCase
+            return try decoder.decode([Row].self, from: Data(output.utf8))
+        }
+
+        @Test("cost: each set, each call and the files, with nothing, with Kairos, with the others")
+        func cost() async throws {
+            let rows: [Cost] = try await rows(["cost", "--rounds", "2", "--calls", "2100", "--files", "20"])
+            let sets = Set(rows.map(\.probes))
+            #expect(sets == Set(TraceTests.sets.map(\.rawValue)))
+            for set in sets {
+                for call in ["pwrite", "getppid"] {
+                    let measured = rows.filter { $0.probes == set && $0.measured == call }
+                    #expect(measured.count == 4 && measured.allSatisfy { $0.nanoseconds.count == 2 }, "\(measured)")
+                    #expect(measured.allSatisfy { $0.nanoseconds.allSatisfy { $0 > 0 } })
+                }
+                let files = rows.filter { $0.probes == set && $0.measured == "files" }
+                #expect(files.filter { $0.beside.hasPrefix("kairos") && $0.slowdown != nil }.count == 2, "\(files)")
+                // The others may not be installed; then it says so.
+                #expect(files.allSatisfy { $0.problem != nil || $0.nanoseconds.count == 2 }, "\(files)")
+            }
+        }
+
+        @Test("replay: of a trace that was just recorded, with the trade-off")
+        func replay() async throws {
+            let fixture = try Fixture.current()
+            let recording = fixture.path("b") + "/bench.trace"
+            defer { unlink(recording) }
+            _ = try await TraceRun.lines(["--record", recording, fixture.path("a")]) { _ in
+                for number in 0..<20 { try write("version \(number)", to: fixture.path("a") + "/bench") }
+            }
+            let rows: [Replay] = try await rows([
+                "replay", recording, "--sweep", "--policy", "quiet=10ms,max-delay=1s", "--cron", "1s",
+            ])
+            let first = try #require(rows.first)
+            #expect(first.contender == "kairos quiet=10ms,max-delay=1s")
+            #expect(first.snapshots >= 1 && first.empty == 0 && (first.windowMedianMs ?? 0) >= 10)
+            #expect(rows.filter { $0.setting != nil }.count == 14 + 17 + 17)
+        }
+    }
+}
