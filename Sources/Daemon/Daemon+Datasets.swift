@@ -90,6 +90,8 @@ extension Daemon {
     func trustGroups() {
         guard !hasGroups, probes.hasGroups else { return }
         hasGroups = true
+        // What was dirtied before was not told of.
+        mustReadSlots = true
         for dataset in watched.values { setFlags(of: dataset) }
     }
 

@@ -51,7 +51,7 @@ extension Daemon {
             list()
             doubt(at: record.time)
         // It only wakes: the slot says the rest.
-        case .dirty: break
+        case .dirty: mustReadSlots = true
         case .candidate:
             candidateRearm = candidateRearm ?? SystemClock.monotonic() + Self.candidateInterval
             if candidates.count + resolving < Self.candidateLimit {
@@ -61,6 +61,8 @@ extension Daemon {
             }
         case .change:
             guard let slot = record.slot, let guid = slotOwners[slot], let dataset = watched[guid] else { return }
+            let isCommit = dataset.settings.followsCommits && !record.operation.isDisjoint(with: .commits)
+            if record.dirtied || isCommit { mustReadSlots = true }
             // Before and after a rename; else one. Nil: not known.
             let known: [[UInt8]?]
             if let name = record.name {
@@ -142,7 +144,7 @@ extension Daemon {
     private func note(_ record: Record, of dataset: WatchedDataset, paths: [[UInt8]?], epoch: UInt64) {
         let wasRelevant = dataset.isRelevant
         dataset.note(record.operation, paths: paths, actor: record.actor, epoch: epoch)
-        if dataset.isRelevant, !wasRelevant { becameRelevant += 1 }
+        if dataset.isRelevant, !wasRelevant { mustReadSlots = true }
         guard configuration.tellsChanges, !record.operation.isDisjoint(with: .changes), dataset.counts(paths) else {
             return
         }

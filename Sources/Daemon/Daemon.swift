@@ -74,8 +74,8 @@ public final class Daemon {
     var resolvingSince: UInt64?
     var candidates: [Record] = []
     var recordsTaken: UInt64 = 0
-    /// How often a record made the mark of a dataset with ignore rules count.
-    var becameRelevant = 0
+    /// A record told of what a slot has, or made it count: its slot may have been read before.
+    var mustReadSlots = false
     /// When candidates may wake this thread again.
     var candidateRearm: UInt64?
     var counters = ProbeCounters()
@@ -209,7 +209,7 @@ public final class Daemon {
         rearmCandidates()
         let seen = SystemClock.monotonic()
         for dataset in watched.values { observe(dataset, now: seen) }
-        let before = becameRelevant
+        mustReadSlots = false
         let more = drain()
         suspectWhatWasLost()
         handCandidatesOver()
@@ -219,8 +219,8 @@ public final class Daemon {
         auditIfDue(now)
         trustGroups()
         var due: [(UInt64, PolicyAction)] = []
-        // With ignore rules it was the record that made the mark count.
-        var deadline: UInt64? = more || becameRelevant != before ? now : nil
+        // Such a record woke us for what is in its slot, and will not do so again.
+        var deadline: UInt64? = more || mustReadSlots ? now : nil
         // One call at a time for each pool: ZFS takes a transaction group for each, and what comes due meanwhile shares the
         // next one. The end of a call brings us back here.
         let busy = Set(watched.values.lazy.filter { $0.attempt != nil }.map(\.info.pool))
@@ -316,8 +316,9 @@ public final class Daemon {
         checkRemoteSuspicions(now)
         handCandidatesOver()
         for dataset in watched.values { observe(dataset, now: now) }
-        // Of what has made the marks doubtful meanwhile.
+        // Of what has made the marks doubtful meanwhile, or count.
         _ = drain()
+        for dataset in watched.values { observe(dataset, now: now) }
         flush()
     }
 
