@@ -12,7 +12,8 @@ struct CostBenchCommand: ParsableCommand {
             Measures a write of one byte and a call that has nothing to do with files, alone, with an empty program on the \
             hooks that Kairos has, and with Kairos's programs while the file system is watched or not; and a workload of small \
             files beside fatrace, inotifywait and opensnoop. Each round does all of it, in an order drawn anew; shown is the \
-            median of the rounds, with their range. A machine that is not quiet is told of.
+            median of the rounds, with their range. A machine that is not quiet is told of. What is measured are the programs \
+            in the kernel: the daemon's own work, which reads their records, is not part of it.
 
             EXAMPLES:
               kairos bench cost
@@ -34,6 +35,9 @@ struct CostBenchCommand: ParsableCommand {
     @Option(help: "Draws the orders.")
     var seed: UInt64?
 
+    @Flag(help: "Without fatrace, inotifywait and opensnoop.")
+    var alone = false
+
     @Flag(name: .shortAndLong, help: "JSON on stdout: an array, one object for each figure.")
     var json = false
 
@@ -54,7 +58,7 @@ struct CostBenchCommand: ParsableCommand {
             ) { Output.message($0) }
             for set in sets {
                 for call in CallLoop.allCases { tables.append(try bench.calls(call, set, below: directory)) }
-                workloads.append(try bench.workload(set, below: directory))
+                workloads.append(try bench.workload(set, below: directory, others: !alone))
             }
         } catch { throw Output.failure(error.description) }
         if json {

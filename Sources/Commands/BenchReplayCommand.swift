@@ -85,6 +85,17 @@ struct ReplayBenchCommand: ParsableCommand {
             throw Output.failure(
                 "\(SafeText.line(trace)): no change\(what) in \(Human.count(day.events, "event")): nothing to compare")
         }
+        guard day.seconds < 400 * 86_400, cost <= .seconds(86_400) else {
+            throw Output.failure(
+                "\(SafeText.line(trace)): more than 400 days, or a --snapshot-time of more than a day: no such day is simulated"
+            )
+        }
+        for case .cron(let interval, _) in contenders.map(\.contender)
+        where .seconds(day.seconds) / interval > 10_000_000 {
+            throw Output.failure(
+                "--cron \(interval.exactText): more than ten million ticks in \(Human.seconds(.seconds(day.seconds))): take a longer one",
+                status: 64)
+        }
         let bench = ReplayBench(day: day, snapshotTime: cost, checkTime: cost)
         let entries = contenders.map {
             ReplayReport.Entry(name: $0.name, contender: $0.contender, measures: bench.measures($0.contender))

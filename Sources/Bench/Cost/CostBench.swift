@@ -14,7 +14,7 @@ public final class CostBench {
         case nothing
         /// Programs that do nothing, on the same hooks.
         case empty
-        /// The programs of `kairos run`, and another file system is watched.
+        /// The programs of `kairos run`, and another file system is watched. Nobody reads their records: a full ring is part of it.
         case unwatched
         /// This one is.
         case watched
@@ -23,8 +23,8 @@ public final class CostBench {
             switch self {
             case .nothing: "nothing"
             case .empty: "an empty program on the same hooks"
-            case .unwatched: "kairos run, this file system unwatched"
-            case .watched: "kairos run, this file system watched"
+            case .unwatched: "the programs of kairos run, unwatched"
+            case .watched: "the programs of kairos run, watched"
             }
         }
     }
@@ -128,7 +128,9 @@ public final class CostBench {
     // MARK: Files
 
     /// The workload of `kairos bench trace`, under what watches and under what shows.
-    public func workload(_ set: ProbeSet, below parent: String) throws(Failure) -> Workload {
+    ///
+    /// - Parameter others: whether other tracers are measured, too.
+    public func workload(_ set: ProbeSet, below parent: String, others: Bool) throws(Failure) -> Workload {
         let directory = try TraceBench.makeDirectory(below: parent)
         defer { TraceBench.remove(directory) }
         let outputs = try TraceBench.makeDirectory(below: access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
@@ -136,7 +138,9 @@ public final class CostBench {
         let mounted = TraceBench.mountTracefs()
         defer { if mounted { TraceBench.unmountTracefs() } }
         let setups: [Setup] = [.nothing, .unwatched, .watched]
-        let rivals = Contestant.all(kairos: kairos, directory: directory).filter { $0.command != nil && !$0.isKairos }
+        let rivals = Contestant.all(kairos: kairos, directory: directory).filter {
+            others && $0.command != nil && !$0.isKairos
+        }
         var rows = setups.map { Workload.Row(name: $0.name) } + rivals.map { Workload.Row(name: $0.name) }
         for round in 0...rounds {
             for index in rows.indices.shuffled(using: &generator) where rows[index].problem == nil {

@@ -159,7 +159,8 @@ extension HistoryBuilder.Tree {
         guard let born = known[file].born else { return }
         // Several modifications in one moment are one.
         if born < time || end != .modified {
-            versions.append(DatasetHistory.Version(born: born, ended: time, end: end))
+            // Records of several CPUs come only nearly in order.
+            versions.append(DatasetHistory.Version(born: born, ended: max(born, time), end: end))
         }
         known[file].born = nil
     }

@@ -72,7 +72,8 @@ extension TraceFacts {
         place = event.place.name
         path = event.path
         oldPath = event.oldPath
-        bytes = event.operation == .write ? event.bytes ?? 0 : 0
+        // No single call writes more than this; a length that was only asked for may be anything.
+        bytes = event.operation == .write ? min(event.bytes ?? 0, 1 << 31) : 0
         isDirectory = event.flags.contains(.directory)
         isUnlinked = event.flags.contains(.unlinked)
         failed = event.result < 0
