@@ -74,8 +74,11 @@ struct tree {
 	size_t n, room;
 };
 
-/* Reads everything below root into an empty tree. 0, or -1 with the reason. */
-int tree_read(struct tree *tree, const char *root, const struct dataset *dataset, char *why, size_t size);
+/*
+ * Reads everything below root into an empty tree, the content of files as programs see it or as it is stored: written out
+ * first, and then read past the page cache. 0, or -1 with the reason.
+ */
+int tree_read(struct tree *tree, const char *root, const struct dataset *dataset, bool stored, char *why, size_t size);
 void tree_free(struct tree *tree);
 /* Whether they are equal; if not, the first difference in words. */
 bool tree_equal(const struct tree *a, const struct tree *b, char *why, size_t size);

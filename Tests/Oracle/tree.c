@@ -14,6 +14,7 @@
 struct reader {
 	struct tree *tree;
 	const struct dataset *dataset;
+	bool stored;
 	char *why;
 	size_t size;
 };
@@ -87,10 +88,12 @@ static int read_xattrs(const char *path, struct entry *entry)
 	return 0;
 }
 
-static int read_data(int file, struct entry *entry)
+static int read_data(int file, bool stored, struct entry *entry)
 {
 	size_t room = entry->size + 1;
 
+	if (stored && (fdatasync(file) || fcntl(file, F_SETFL, O_DIRECT | O_NOATIME)))
+		return -1;
 	entry->data = malloc(room);
 	for (;;) {
 		ssize_t got = read(file, entry->data + entry->data_size, room - entry->data_size);
@@ -179,7 +182,7 @@ static int read_entry(struct reader *reader, int parent, const char *name, const
 		if (file >= 0 && !ioctl(file, FS_IOC_FSGETXATTR, &attributes))
 			entry.project = attributes.fsx_projid;
 	}
-	if (!result && S_ISREG(entry.mode) && read_data(file, &entry))
+	if (!result && S_ISREG(entry.mode) && read_data(file, reader->stored, &entry))
 		result = fault(reader, "read", path);
 	if (!result && S_ISLNK(entry.mode)) {
 		length = readlinkat(parent, name, target, sizeof(target));
@@ -201,9 +204,9 @@ static int read_entry(struct reader *reader, int parent, const char *name, const
 	return result;
 }
 
-int tree_read(struct tree *tree, const char *root, const struct dataset *dataset, char *why, size_t size)
+int tree_read(struct tree *tree, const char *root, const struct dataset *dataset, bool stored, char *why, size_t size)
 {
-	struct reader reader = {tree, dataset, why, size};
+	struct reader reader = {tree, dataset, stored, why, size};
 	int directory = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOATIME), result;
 
 	if (directory < 0)

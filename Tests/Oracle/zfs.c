@@ -129,7 +129,7 @@ static int read_clone(struct zfs *zfs, const struct dataset *dataset, const char
 	clones[n_clones++] = clone;
 	if (status)
 		return -1;
-	result = tree_read(tree, point, dataset, why, size);
+	result = tree_read(tree, point, dataset, false, why, size);
 	return result;
 }
 
@@ -163,7 +163,7 @@ int zfs_read(struct zfs *zfs, const struct dataset *dataset, const char *snapsho
 	if (!zfs->has_dot_zfs)
 		return read_clone(zfs, dataset, snapshot, tree, why, size);
 	dot_zfs(dataset, strchr(snapshot, '@') + 1, path);
-	result = tree_read(tree, path, dataset, why, size);
+	result = tree_read(tree, path, dataset, false, why, size);
 	/* It was mounted by the look into it. Hundreds of them would slow everything down. */
 	umount2(path, UMOUNT_NOFOLLOW);
 	return result;
