@@ -98,18 +98,25 @@ struct ReplayBenchCommand: ParsableCommand {
         }
         let bench = ReplayBench(day: day, snapshotTime: cost, checkTime: cost)
         let entries = contenders.map {
-            ReplayReport.Entry(name: $0.name, contender: $0.contender, measures: bench.measures($0.contender))
+            ComparisonReport.Entry(
+                name: $0.name, contender: $0.contender, measures: bench.measures($0.contender),
+                days: bench.days(of: $0.contender))
         }
         let curves = sweep || html != nil ? bench.sweep() : []
-        let rows = entries.map { row($0) }
-        let remarks = remarks(bench, entries)
+        let rows = entries.map { ComparisonTable.row($0.name, $0.measures) }
+        let remarks = entries.flatMap { entry in
+            guard case .kairos = entry.contender else { return [String]() }
+            return ComparisonTable.equalNumber(bench, entry.name, entry.measures)
+        }
         if let html, let plotter {
-            let report = ReplayReport(plotter: plotter, bench: bench, entries: entries, curves: curves)
-            let page: String
+            let report = ComparisonReport(
+                plotter: plotter, name: "replay", entries: entries, length: day.seconds, curves: curves)
+            var page = HTMLPage(title: "Kairos and cron on a recorded day")
             do throws(Gnuplot.Failure) {
-                page = try report.html(headings: Self.headings, rows: rows, remarks: summary(day) + remarks)
+                try report.add(
+                    to: &page, headings: ComparisonTable.headings, rows: rows, remarks: summary(day) + remarks)
             } catch { throw Output.failure("--html: \(error)") }
-            try Output.replace(html, with: page)
+            try Output.replace(html, with: page.text)
         }
         if json {
             Output.line(
@@ -118,7 +125,7 @@ struct ReplayBenchCommand: ParsableCommand {
                         + curves.flatMap { curve in curve.points.map { ReplayRow(curve.name, $0, day) } }))
         } else {
             for line in summary(day) { Output.line(line) }
-            var table = TextTable(Self.headings)
+            var table = TextTable(ComparisonTable.headings)
             for row in rows { table.add(row) }
             table.print()
             for line in remarks { Output.line(line) }
@@ -135,11 +142,6 @@ struct ReplayBenchCommand: ParsableCommand {
 
     // MARK: Text
 
-    private static let headings = [
-        "SNAPSHOTS", "EMPTY", "RESTED, KEPT", "DELETED, KEPT", "MEDIAN WINDOW", "95 %", "LONGEST", "AT RISK",
-        "CONTENDER",
-    ]
-
     private func summary(_ day: RecordedDay) -> [String] {
         let changes = day.histories.reduce(0) { $0 + $1.changes.count }
         let kind = day.isMadeUp ? "file system" : "dataset"
@@ -154,31 +156,6 @@ struct ReplayBenchCommand: ParsableCommand {
         return lines
     }
 
-    private func row(_ entry: ReplayReport.Entry) -> [String] {
-        let measured = entry.measures
-        return [
-            "\(measured.snapshots)", "\(measured.empty)", Self.share(measured.versionsCaptured, measured.versions),
-            Self.share(measured.deletedCaptured, measured.deleted), Self.window(measured.window(quantile: 0.5)),
-            Self.window(measured.window(quantile: 0.95)), Self.window(measured.windows.last),
-            Human.bytes(UInt64(measured.meanAtRisk)), entry.name,
-        ]
-    }
-
-    /// At as many snapshots as Kairos took.
-    private func remarks(_ bench: ReplayBench, _ entries: [ReplayReport.Entry]) -> [String] {
-        entries.flatMap { entry -> [String] in
-            guard case .kairos = entry.contender, entry.measures.byteSeconds > 0 else { return [] }
-            return [false, true].compactMap { onlyWritten in
-                guard let rival = bench.cron(asManyAs: entry.measures.snapshots, onlyWritten: onlyWritten),
-                    case .cron(let interval, _) = rival.contender
-                else { return nil }
-                return "cron\(onlyWritten ? " if written" : "") each \(Human.seconds(interval)), with "
-                    + "\(rival.snapshots) snapshots where \(entry.name) has \(entry.measures.snapshots), has "
-                    + "\(Human.factor(rival.byteSeconds / entry.measures.byteSeconds)) times its bytes at risk."
-            }
-        }
-    }
-
     private func show(_ curves: [(name: String, points: [ReplayBench.Point])], _ day: RecordedDay) {
         for curve in curves {
             Output.line("")
@@ -191,15 +168,6 @@ struct ReplayBenchCommand: ParsableCommand {
             }
             table.print()
         }
-    }
-
-    private static func share(_ part: Int, _ whole: Int) -> String {
-        guard whole > 0 else { return "-" }
-        return "\(part)/\(whole)"
-    }
-
-    private static func window(_ nanoseconds: UInt64?) -> String {
-        nanoseconds.map { Human.seconds(.nanoseconds(Int64(clamping: $0))) } ?? "-"
     }
 }
 

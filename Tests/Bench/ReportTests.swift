@@ -47,11 +47,15 @@ struct ReportTests {
             ("cron never", .cron(every: .seconds(300), onlyWritten: true)),
         ]
         let entries = contenders.map {
-            ReplayReport.Entry(name: $0.0, contender: $0.1, measures: bench.measures($0.1))
+            ComparisonReport.Entry(
+                name: $0.0, contender: $0.1, measures: bench.measures($0.1), days: bench.days(of: $0.1))
         }
-        let report = ReplayReport(plotter: try Gnuplot(), bench: bench, entries: entries, curves: bench.sweep())
-        let html = try report.html(
-            headings: ["A", "B"], rows: [["1", day.name]], remarks: ["5 > 3 & \u{1b}[31m"])
+        let report = ComparisonReport(
+            plotter: try Gnuplot(), name: "test", entries: entries, length: bench.day.seconds, curves: bench.sweep())
+        var page = HTMLPage(title: "Kairos <and> cron")
+        try report.add(
+            to: &page, headings: ["A", "B"], rows: [["1", day.name]], remarks: ["5 > 3 & \u{1b}[31m"])
+        let html = page.text
         #expect(html.hasPrefix("<!DOCTYPE html>") && html.hasSuffix("</html>\n"))
         #expect(html.matches(of: /<svg/).count == 4 && html.matches(of: /<\/svg>/).count == 4)
         #expect(!html.contains("<script") && !html.contains("\u{1b}"))

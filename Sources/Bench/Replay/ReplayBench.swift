@@ -94,6 +94,11 @@ public struct ReplayBench: Sendable {
         Measures.sum(day.histories.map { Measures(of: $0, simulation.snapshots(of: $0, by: contender)) })
     }
 
+    /// What happened to each dataset, and the snapshots that a contender takes of it.
+    public func days(of contender: Contender) -> [(history: DatasetHistory, snapshots: [TakenAt])] {
+        day.histories.map { ($0, simulation.snapshots(of: $0, by: contender)) }
+    }
+
     /// A point of the trade-off between snapshots and risk.
     public struct Point: Sendable, Hashable {
         public var contender: Contender
@@ -106,10 +111,36 @@ public struct ReplayBench: Sendable {
         return Point(contender: contender, snapshots: measured.snapshots, byteSeconds: measured.byteSeconds)
     }
 
+    /// Cron with as many snapshots as somebody else took.
+    public struct EqualCron: Sendable, Hashable {
+        public var interval: Duration
+        public var snapshots: Int
+        /// The integral of what was at risk, bytes times seconds, by phases of the clock: the lowest first.
+        public var byteSeconds: [Double]
+
+        public var median: Double { byteSeconds[byteSeconds.count / 2] }
+    }
+
+    /// How many phases of cron's clock are looked at: how a tick falls is chance.
+    static let phases = 16
+
     /// How cron would do with as many snapshots as these.
     ///
     /// - Returns: nil where no interval makes so many. The count comes as near as whole ticks allow.
-    public func cron(asManyAs snapshots: Int, onlyWritten: Bool) -> Point? {
+    public func cron(asManyAs snapshots: Int, onlyWritten: Bool) -> EqualCron? {
+        guard let found = intervalOfCron(asManyAs: snapshots, onlyWritten: onlyWritten),
+            case .cron(let interval, _) = found.contender
+        else { return nil }
+        let all = (0..<Self.phases).map { phase in
+            var bench = self
+            bench.simulation.wallOffset &+= Int64(
+                clamping: interval.wholeNanoseconds / UInt64(Self.phases) * UInt64(phase))
+            return bench.point(found.contender).byteSeconds
+        }
+        return EqualCron(interval: interval, snapshots: found.snapshots, byteSeconds: all.sorted())
+    }
+
+    private func intervalOfCron(asManyAs snapshots: Int, onlyWritten: Bool) -> Point? {
         guard snapshots > 0, day.seconds > 0 else { return nil }
         // The longer the interval, the fewer: not strictly, since ticks are aligned to the clock, but nearly.
         var (low, high) = (0.001, day.seconds * Double(max(day.histories.count, 1)) * 2)

@@ -1,13 +1,16 @@
 /// A page that needs nothing but itself: style and pictures are in it.
-struct HTMLPage {
+public struct HTMLPage: Sendable {
     var title: String
     private var body: [String] = []
 
-    init(title: String) { self.title = title }
+    public init(title: String) { self.title = title }
 
-    mutating func heading(_ text: String) { body.append("<h2>\(Self.escaped(text))</h2>") }
+    /// What several headings are below.
+    public mutating func chapter(_ text: String) { body.append("<h2 class=\"chapter\">\(Self.escaped(text))</h2>") }
 
-    mutating func paragraph(_ text: String) { body.append("<p>\(Self.escaped(text))</p>") }
+    public mutating func heading(_ text: String) { body.append("<h2>\(Self.escaped(text))</h2>") }
+
+    public mutating func paragraph(_ text: String) { body.append("<p>\(Self.escaped(text))</p>") }
 
     /// - Parameter svg: as gnuplot draws it.
     mutating func picture(_ svg: String, caption: String) {
@@ -15,7 +18,7 @@ struct HTMLPage {
     }
 
     /// The last column to the left, the others to the right.
-    mutating func table(_ headings: [String], _ rows: [[String]]) {
+    public mutating func table(_ headings: [String], _ rows: [[String]]) {
         func row(_ cells: [String], _ tag: String) -> String {
             "<tr>" + cells.map { "<\(tag)>\(Self.escaped($0))</\(tag)>" }.joined() + "</tr>"
         }
@@ -24,7 +27,7 @@ struct HTMLPage {
                 + rows.map { row($0, "td") }.joined(separator: "\n") + "</tbody></table></div>")
     }
 
-    var text: String {
+    public var text: String {
         """
         <!DOCTYPE html>
         <html lang="en">
@@ -36,7 +39,7 @@ struct HTMLPage {
         :root { color-scheme: light dark; --ink: #1c2024; --paper: #ffffff; --faint: #60646c; --line: #d9d9e0; }
         @media (prefers-color-scheme: dark) { :root { --ink: #edeef0; --paper: #18191b; --faint: #b0b4ba; --line: #43484e; } }
         body { color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-        h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+        h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; } h2.chapter { font-size: 1.4rem; border-bottom: 2px solid var(--line); }
         figure { margin: 1rem 0; } figcaption { color: var(--faint); font-size: .9rem; }
         svg { width: 100%; height: auto; } svg text { fill: var(--ink); }
         .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }

@@ -1,38 +1,54 @@
 import Policy
 
-/// The pictures of `kairos bench replay`.
-public struct ReplayReport: Sendable {
+/// The pictures of a comparison, recorded or live.
+public struct ComparisonReport: Sendable {
     public struct Entry: Sendable {
         public var name: String
         public var contender: Contender
         public var measures: Measures
+        /// What happened to each dataset, and the snapshots of it.
+        public var days: [(history: DatasetHistory, snapshots: [TakenAt])]
 
-        public init(name: String, contender: Contender, measures: Measures) {
+        public init(
+            name: String, contender: Contender, measures: Measures,
+            days: [(history: DatasetHistory, snapshots: [TakenAt])]
+        ) {
             self.name = name
             self.contender = contender
             self.measures = measures
+            self.days = days
         }
     }
 
-    private let plotter: Gnuplot
-    private let bench: ReplayBench
-    private let entries: [Entry]
-    private let curves: [(name: String, points: [ReplayBench.Point])]
+    public typealias Curve = (name: String, points: [ReplayBench.Point])
 
-    public init(
-        plotter: Gnuplot, bench: ReplayBench, entries: [Entry], curves: [(name: String, points: [ReplayBench.Point])]
-    ) {
+    private let plotter: Gnuplot
+    private let name: String
+    private let entries: [Entry]
+    private let curves: [Curve]
+    /// Seconds.
+    private let length: Double
+
+    /// - Parameters:
+    ///   - name: letters; of several on a page each has another.
+    ///   - length: of the day, seconds.
+    ///   - curves: the trade-off between snapshots and risk; none: no picture of it.
+    public init(plotter: Gnuplot, name: String, entries: [Entry], length: Double, curves: [Curve]) {
         self.plotter = plotter
-        self.bench = bench
+        self.name = name
         self.entries = entries
+        self.length = max(length, 1e-9)
         self.curves = curves
     }
 
+    /// Adds a table and the pictures to a page.
+    ///
     /// - Parameters:
     ///   - headings: of the table that the terminal shows, and its rows.
-    ///   - remarks: the sentences below it.
-    public func html(headings: [String], rows: [[String]], remarks: [String]) throws(Gnuplot.Failure) -> String {
-        var page = HTMLPage(title: "Kairos and cron on a recorded day")
+    ///   - remarks: sentences above it.
+    public func add(
+        to page: inout HTMLPage, headings: [String], rows: [[String]], remarks: [String]
+    ) throws(Gnuplot.Failure) {
         for remark in remarks { page.paragraph(remark) }
         page.table(headings, rows)
         page.heading("At risk over time")
@@ -41,35 +57,29 @@ public struct ReplayReport: Sendable {
             caption:
                 "Bytes that were written and in no snapshot yet. Each contender has a row; all rows have the same scale."
         )
-        page.heading("Snapshots against risk")
-        page.picture(
-            try tradeOff(),
-            caption:
-                "Left is fewer snapshots, down is less at risk on average; both scales are logarithmic. Each point is a setting "
-                + "of Kairos (quiet time 0.1 s to 1 h) or an interval of cron (1 s to 1 d).")
+        if !curves.isEmpty {
+            page.heading("Snapshots against risk")
+            page.picture(
+                try tradeOff(),
+                caption:
+                    "Left is fewer snapshots, down is less at risk on average; both scales are logarithmic. Each point is a setting "
+                    + "of Kairos (quiet time 0.1 s to 1 h) or an interval of cron (1 s to 1 d).")
+        }
         page.heading("When snapshots were taken")
         page.picture(try timeLine(), caption: "Each mark is a snapshot.")
         page.heading("How long changes were in no snapshot")
         page.picture(
             try windows(), caption: "The share of all changes whose window was at most so long. Further left is better."
         )
-        return page.text
-    }
-
-    private var days: [[(history: DatasetHistory, snapshots: [TakenAt])]] {
-        entries.map { entry in
-            bench.day.histories.map { ($0, bench.simulation.snapshots(of: $0, by: entry.contender)) }
-        }
     }
 
     /// What times are shown in: the divisor from seconds, and the word.
     private var unit: (seconds: Double, name: String) {
-        let length = bench.day.seconds
-        return length > 3 * 3600 ? (3600, "hours") : length > 300 ? (60, "minutes") : (1, "seconds")
+        length > 3 * 3600 ? (3600, "hours") : length > 300 ? (60, "minutes") : (1, "seconds")
     }
 
     private func risk() throws(Gnuplot.Failure) -> String {
-        let curves = days.map { RiskCurve(of: $0) }
+        let curves = entries.map { RiskCurve(of: $0.days) }
         let highest = curves.flatMap(\.columns).map(\.highest).max() ?? 0
         var tables: [Gnuplot.Table] = []
         // Of a bin the highest and what is left of it: a sawtooth's teeth stay however narrow they are.
@@ -84,7 +94,7 @@ public struct ReplayReport: Sendable {
         var script = """
             set multiplot layout \(entries.count),1 margins 0.1,0.98,0.06,0.98 spacing 0,0.03
             unset key
-            set xrange [0:\(max(bench.day.seconds / unit.seconds, 1e-9))]
+            set xrange [0:\(length / unit.seconds)]
             set yrange [0:\(max(Double(highest) / 1024 * 1.05, 1))]
             set ytics autofreq
             set format x ''
@@ -101,13 +111,13 @@ public struct ReplayReport: Sendable {
             script += "'risk\(index)' using 1:2 with lines ls \(style(index)) lw 0.8\n"
         }
         script += "unset multiplot"
-        return try plotter.svg(script, tables, name: "risk", height: row * entries.count + 40)
+        return try plotter.svg(script, tables, name: "\(name)-risk", height: row * entries.count + 40)
     }
 
     private func tradeOff() throws(Gnuplot.Failure) -> String {
-        let days = max(bench.day.seconds, 1e-9) / 86400
+        let days = length / 86400
         func row(_ snapshots: Int, _ byteSeconds: Double) -> [Double] {
-            [Double(snapshots) / days, max(byteSeconds / max(bench.day.seconds, 1e-9) / 1024, 1e-6)]
+            [Double(snapshots) / days, max(byteSeconds / length / 1024, 1e-6)]
         }
         var tables = curves.enumerated().map { index, curve in
             Gnuplot.Table(name: "curve\(index)", rows: curve.points.map { row($0.snapshots, $0.byteSeconds) })
@@ -129,12 +139,12 @@ public struct ReplayReport: Sendable {
             set format xy '%g'
             plot \(plots.joined(separator: ", "))
             """
-        return try plotter.svg(script, tables, name: "trade", height: 420)
+        return try plotter.svg(script, tables, name: "\(name)-trade", height: 420)
     }
 
     private func timeLine() throws(Gnuplot.Failure) -> String {
-        let start = bench.day.histories.map(\.start).min() ?? 0
-        let all = days
+        let all = entries.map(\.days)
+        let start = all.joined().map(\.history.start).min() ?? 0
         let tables = all.enumerated().map { index, day in
             let times = day.flatMap(\.snapshots).map(\.captured).sorted()
             return Gnuplot.Table(
@@ -150,11 +160,11 @@ public struct ReplayReport: Sendable {
             set border 1
             set ytics (\(labels.joined(separator: ", "))) scale 0
             set yrange [0.5:\(Double(all.count) + 0.5)]
-            set xrange [0:\(max(bench.day.seconds / unit.seconds, 1e-9))]
+            set xrange [0:\(length / unit.seconds)]
             set xlabel '\(unit.name)'
             plot \(plots.isEmpty ? "-1" : plots.joined(separator: ", "))
             """
-        return try plotter.svg(script, tables, name: "taken", height: 26 * all.count + 80)
+        return try plotter.svg(script, tables, name: "\(name)-taken", height: 26 * all.count + 80)
     }
 
     private func windows() throws(Gnuplot.Failure) -> String {
@@ -179,7 +189,7 @@ public struct ReplayReport: Sendable {
             set xlabel 'window'
             plot \(plots.isEmpty ? "-1" : plots.joined(separator: ", "))
             """
-        return try plotter.svg(script, tables, name: "windows", height: 420)
+        return try plotter.svg(script, tables, name: "\(name)-windows", height: 420)
     }
 
     private func isLookedFirst(_ entry: Entry) -> Bool {
