@@ -64,7 +64,8 @@ let package = Package(
             ]
         ),
         module(
-            "Bench", ["Background", "CBPFObjects", "Trace", "Tracing", "Policy", "Datasets", "CLinux", systemPackage]),
+            "Bench",
+            ["Background", "CBPFObjects", "Scratch", "Trace", "Tracing", "Policy", "Datasets", "CLinux", systemPackage]),
         module(
             "Commands",
             [

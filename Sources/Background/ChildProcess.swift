@@ -25,6 +25,8 @@ public struct ChildProcess: Sendable {
     public struct Output: Sendable, Hashable {
         public var stdout: [UInt8] = []
         public var stderr: [UInt8] = []
+        /// The time that it and its children took of a CPU.
+        public var cpu = Duration.zero
 
         public init() {}
     }
@@ -134,7 +136,10 @@ extension ChildProcess {
             if waiting[1].revents != 0 { open.out = take(out, into: &output.stdout, outputLimit, &isTooMuch) }
             if waiting[2].revents != 0 { open.err = take(err, into: &output.stderr, errorLimit, &isTooMuch) }
             var status: CInt = 0
-            if waiting[0].revents != 0 || handle.rawValue < 0, waitpid(pid, &status, WNOHANG) == pid {
+            var usage = rusage()
+            if waiting[0].revents != 0 || handle.rawValue < 0, wait4(pid, &status, WNOHANG, &usage) == pid {
+                output.cpu = .microseconds(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec)
+                output.cpu += .seconds(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
                 // What it wrote is in the pipes; a grandchild that holds them open is not waited for.
                 while open.out, isReadable(out) { open.out = take(out, into: &output.stdout, outputLimit, &isTooMuch) }
                 while open.err, isReadable(err) { open.err = take(err, into: &output.stderr, errorLimit, &isTooMuch) }

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import Scratch
 import Subprocess
 import TestSupport
 import Testing
@@ -25,6 +26,18 @@ extension IntegrationTests {
             var snapshots: Int
             var empty: Int?
             var windowMedianMs: Double?
+        }
+
+        struct Live: Decodable {
+            var workload: String
+            var contender: String
+            var snapshots: Int
+            var empty: Int
+            var versionsAtRest: Int
+            var versionsAtRestCaptured: Int
+            var windowMedianMs: Double?
+            var slowdown: Double
+            var problems: [String]
         }
 
         private func rows<Row: Decodable>(_ arguments: [String]) async throws -> [Row] {
@@ -69,6 +82,29 @@ extension IntegrationTests {
             #expect(first.contender == "kairos quiet=10ms,max-delay=1s")
             #expect(first.snapshots >= 1 && first.empty == 0 && (first.windowMedianMs ?? 0) >= 10)
             #expect(rows.filter { $0.setting != nil }.count == 14 + 17 + 17)
+        }
+
+        @Test("cron: every change comes into a snapshot of each, as their contents say; nothing is left behind")
+        func cron() async throws {
+            let fixture = try Fixture.current()
+            let rows: [Live] = try await rows([
+                "cron", "--pool", fixture.pool.name, "--workload", "documents", "--workload", "mistake", "--length",
+                "5m",
+                "--time-scale", "30", "--cron", "1m", "--seed", "4",
+            ])
+            for workload in ["documents", "mistake"] {
+                let found = rows.filter { $0.workload == workload }
+                #expect(found.map(\.contender) == ["nobody", "kairos", "cron 1m", "cron 1m if written"], "\(found)")
+                #expect(found.allSatisfy { $0.problems.isEmpty && $0.slowdown > 0 }, "\(found)")
+                #expect(found.first?.snapshots == 0)
+                let kairos = try #require(found.dropFirst().first)
+                #expect(kairos.snapshots > 0 && kairos.empty == 0 && (kairos.windowMedianMs ?? 0) >= 2_000, "\(kairos)")
+                #expect(kairos.versionsAtRest > 0 && kairos.versionsAtRestCaptured > 0, "\(kairos)")
+                #expect(found.dropFirst(2).allSatisfy { (1...6).contains($0.snapshots) }, "\(found)")
+                #expect(found.dropFirst().allSatisfy { $0.versionsAtRest == kairos.versionsAtRest }, "\(found)")
+            }
+            let left = try await fixture.zfs("list", "-H", "-o", "name", "-r", fixture.pool.name)
+            #expect(!String(decoding: left, as: UTF8.self).contains("kairos-bench"))
         }
     }
 }

@@ -1,0 +1,300 @@
+import Background
+import CLinux
+import Datasets
+import Glibc
+import Policy
+import Scratch
+import Synchronization
+import SystemPackage
+
+/// Kairos and cron jobs beside each other: the same workload, at the same time, on datasets of one pool, with real snapshots that
+/// are read when it is over.
+public final class CronBench {
+    public struct Plan: Sendable {
+        public var seed: UInt64
+        /// Of the model, seconds.
+        public var length: Double
+        /// How much faster than the model's the clock runs.
+        public var scale: Double
+        /// By the model's clock.
+        public var settings: Settings
+        public var intervals: [Duration]
+        /// What `kairos run` is told besides, as `--probes`.
+        public var arguments: [String]
+
+        public init(
+            seed: UInt64, length: Double, scale: Double, settings: Settings, intervals: [Duration], arguments: [String]
+        ) {
+            self.seed = seed
+            self.length = length
+            self.scale = scale
+            self.settings = settings
+            self.intervals = intervals
+            self.arguments = arguments
+        }
+    }
+
+    /// What came of one contender. Times are those of the model.
+    public struct Row: Sendable {
+        public var name: String
+        /// Nil for the dataset that nobody snapshots.
+        public var contender: Contender?
+        public var history: DatasetHistory
+        public var snapshots: [TakenAt]
+        public var measures: Measures
+        /// Bytes that its snapshots hold and nothing else does.
+        public var space: UInt64
+        /// How long the workload's calls took, by how long they took on the dataset without snapshots.
+        public var slowdown: Double
+        /// Of a CPU, real seconds.
+        public var cpu: Duration
+        /// Snapshots that hold no state between two actions, but one within: what they hold counts as what was there before.
+        public var between: Int
+        /// Why the run is invalid.
+        public var problems: [String]
+    }
+
+    public struct Result: Sendable {
+        public var model: WorkloadModel
+        public var actions: Int
+        public var plan: Plan
+        public var rows: [Row]
+        /// The most that an action came too late, by the model's clock: the machine was too slow for the scale.
+        public var late: Duration
+        /// The median of all `zfs snapshot` that were taken, real.
+        public var snapshotTime: Duration
+    }
+
+    private let kairos: String
+    private let pool: BenchPool
+    private let interrupt: FileDescriptor
+    private let progress: (String) -> Void
+
+    /// - Parameter pool: where the datasets are made.
+    public init(kairos: String, pool: BenchPool, progress: @escaping (String) -> Void) throws(TraceBench.Failure) {
+        self.kairos = kairos
+        self.pool = pool
+        self.progress = progress
+        interrupt = try TraceBench.catchSignals()
+    }
+
+    private func check() throws(TraceBench.Failure) {
+        if kairos_signals_next(interrupt.rawValue) != 0 { throw TraceBench.Failure(description: "interrupted") }
+    }
+
+    private struct Entrant {
+        var name: String
+        var contender: Contender?
+        var dataset: String
+        var mountPoint: String
+    }
+
+    public func run(_ model: WorkloadModel, _ plan: Plan) throws(TraceBench.Failure) -> Result {
+        let script: Script
+        do throws(Script.Fault) { script = try model.script(seed: plan.seed, length: plan.length) } catch {
+            throw TraceBench.Failure(description: "\(model.name): \(error)")
+        }
+        var contenders: [(name: String, contender: Contender?)] = [("nobody", nil), ("kairos", .kairos(plan.settings))]
+        for interval in plan.intervals {
+            for onlyWritten in [false, true] {
+                let name = "cron \(interval.exactText)" + (onlyWritten ? " if written" : "")
+                contenders.append((name, .cron(every: interval, onlyWritten: onlyWritten)))
+            }
+        }
+        progress("\(model.name): making \(contenders.count) datasets")
+        var entrants: [Entrant] = []
+        for (index, (name, contender)) in contenders.enumerated() {
+            let made = try pool.make("\(model.name)-\(index)")
+            entrants.append(Entrant(name: name, contender: contender, dataset: made.name, mountPoint: made.mountPoint))
+        }
+        let live = try compete(entrants, script, plan, model)
+        progress("\(model.name): reading \(live.records.map(\.snapshots.count).reduce(0, +)) snapshots")
+        var rows: [Row] = []
+        let space = try pool.snapshotSpace(of: entrants.map(\.dataset))
+        for (index, entrant) in entrants.enumerated() {
+            rows.append(try row(entrant, index, live, script, plan, space[entrant.dataset] ?? 0))
+        }
+        for entrant in entrants { try pool.destroy(entrant.dataset) }
+        let times = live.records.flatMap(\.snapshots).map { $0.finished - $0.began }.sorted()
+        return Result(
+            model: model, actions: script.steps.count, plan: plan, rows: rows,
+            late: .nanoseconds(Int64(Double(live.outcome.late) * plan.scale)),
+            snapshotTime: .nanoseconds(Int64(times.isEmpty ? 0 : times[times.count / 2])))
+    }
+
+    // MARK: Live
+
+    private struct Live {
+        var start: UInt64
+        var outcome: ScriptRunner.Outcome
+        var records: [LiveRecord]
+    }
+
+    private func compete(
+        _ entrants: [Entrant], _ script: Script, _ plan: Plan, _ model: WorkloadModel
+    ) throws(TraceBench.Failure) -> Live {
+        let runner = try ScriptRunner(script, in: entrants.map(\.mountPoint))
+        try runner.prepare()
+        for entrant in entrants { try pool.snapshot(entrant.dataset, "start") }
+        var jobs: [Int: CronJob] = [:]
+        var daemon: KairosContender?
+        defer {
+            jobs.values.forEach { $0.stop() }
+            runner.stop()
+            daemon?.end()
+        }
+        for (index, entrant) in entrants.enumerated() {
+            switch entrant.contender {
+            case .kairos(let settings):
+                daemon = try KairosContender(
+                    kairos: kairos,
+                    arguments: Self.flags(settings, plan.scale) + plan.arguments + [entrant.dataset])
+            case .cron(let interval, let onlyWritten):
+                let last = Mutex(script.start)
+                let now: @Sendable () -> TreeDigest = {
+                    let done = runner.done(in: index)
+                    return done == 0 ? script.start : script.steps[done - 1].digest
+                }
+                let asked = pool.written(entrant.dataset)
+                let byTree: @Sendable () -> (Bool, cpu: Duration) = { (last.withLock { $0 } != now(), .zero) }
+                jobs[index] = CronJob(
+                    dataset: entrant.dataset, zfs: pool.command.zfs,
+                    interval: UInt64(Double(interval.wholeNanoseconds) / plan.scale),
+                    wasWritten: onlyWritten ? asked ?? byTree : nil,
+                    tookSnapshot: { last.withLock { $0 = now() } })
+            case nil: break
+            }
+        }
+        guard let daemon, daemon.isReady(unless: { kairos_signals_next(interrupt.rawValue) != 0 }) else {
+            throw TraceBench.Failure(description: "kairos run did not get ready: see what it said above")
+        }
+        let start = kairos_monotonic_ns() + 200_000_000
+        for (place, index) in jobs.keys.sorted().enumerated() {
+            // Not all at the same moment: no machine has eight cron jobs for one thing.
+            jobs[index]?.begin(at: start + UInt64(place) * 20_000_000)
+        }
+        let outcome = Mutex<ScriptRunner.Outcome?>(nil)
+        let ended = Background.Semaphore()
+        WorkerThreads.shared.perform {
+            let result = runner.run(from: start, scale: plan.scale)
+            outcome.withLock { $0 = result }
+            ended.signal()
+        }
+        try wait(for: ended, start, plan, model, runner)
+        guard let outcome = outcome.withLock({ $0 }) else {
+            throw TraceBench.Failure(description: "the workload was lost")
+        }
+        if let failure = outcome.failure { throw TraceBench.Failure(description: failure) }
+        let last = outcome.moments.compactMap { $0.last?.done }.max() ?? start
+        // The day goes on to its end.
+        let end = max(last, start + UInt64(plan.length / plan.scale * 1e9))
+        jobs.values.forEach { $0.finish(after: end) }
+        guard ScriptRunner.sleep(until: end, unless: { kairos_signals_next(interrupt.rawValue) != 0 }) else {
+            throw TraceBench.Failure(description: "interrupted")
+        }
+        progress("\(model.name): waiting for everybody's last snapshot")
+        let settle = Self.scaled(plan.settings.maxDelay + plan.settings.quiet, plan.scale) + .seconds(20)
+        daemon.settle(after: outcome.moments[1].last?.done ?? 0, limit: settle)
+        var records: [LiveRecord] = []
+        for index in entrants.indices {
+            if index == 1 {
+                records.append(daemon.finish())
+            } else {
+                records.append(jobs[index]?.outcome() ?? LiveRecord())
+            }
+            try check()
+        }
+        return Live(start: start, outcome: outcome, records: records)
+    }
+
+    private func wait(
+        for ended: Background.Semaphore, _ start: UInt64, _ plan: Plan, _ model: WorkloadModel, _ runner: ScriptRunner
+    ) throws(TraceBench.Failure) {
+        let length = plan.length / plan.scale
+        var shown = -1
+        while !ended.wait(for: .milliseconds(100)) {
+            do throws(TraceBench.Failure) { try check() } catch {
+                runner.stop()
+                ended.wait()
+                throw error
+            }
+            let now = kairos_monotonic_ns()
+            let spent = Double(now - min(start, now)) / 1e9
+            let tenth = Int(spent / length * 10)
+            if tenth > shown, tenth < 10 {
+                shown = tenth
+                progress("\(model.name): \(tenth * 10) %, \(Int(length - spent) + 1) s left")
+            }
+        }
+    }
+
+    private static func scaled(_ duration: Duration, _ scale: Double) -> Duration {
+        .seconds(duration / .seconds(1) / scale)
+    }
+
+    /// Settings by the real clock.
+    private static func flags(_ settings: Settings, _ scale: Double) -> [String] {
+        func text(_ duration: Duration) -> String {
+            "\(max(Int((scaled(duration, scale) / .milliseconds(1)).rounded()), 1))ms"
+        }
+        return [
+            "--quiet", text(settings.quiet), "--max-delay", text(settings.maxDelay), "--min-interval",
+            text(settings.minInterval), "--probes", "auto",
+        ]
+    }
+
+    // MARK: Afterwards
+
+    private func row(
+        _ entrant: Entrant, _ index: Int, _ live: Live, _ script: Script, _ plan: Plan, _ space: UInt64
+    ) throws(TraceBench.Failure) -> Row {
+        let moments = live.outcome.moments[index]
+        let record = live.records[index]
+        func model(_ time: UInt64) -> UInt64 { UInt64(Double(time - min(time, live.start)) * plan.scale) }
+        // Digest to the steps after which the tree had it.
+        var steps: [TreeDigest: [Int]] = [script.start: [-1]]
+        for (number, step) in script.steps.prefix(moments.count).enumerated() {
+            steps[step.digest, default: []].append(number)
+        }
+        var taken: [TakenAt] = []
+        var (between, last) = (0, -1)
+        for (number, snapshot) in record.snapshots.enumerated() {
+            try check()
+            let digest = try pool.digest(of: snapshot.name, in: entrant.dataset, mountPoint: entrant.mountPoint)
+            let held: Int
+            if let found = steps[digest]?.first(where: { $0 >= last }) {
+                held = found
+            } else {
+                between += 1
+                held = max(last, (moments.firstIndex { $0.done > snapshot.began } ?? moments.count) - 1)
+            }
+            last = held
+            // What nothing preceded was captured when it was begun.
+            let captured = held < 0 ? 0 : moments[held].done
+            taken.append(TakenAt(captured: model(captured), finished: model(snapshot.finished)))
+            if number % 50 == 49 {
+                progress("\(entrant.name): \(number + 1) of \(record.snapshots.count) snapshots read")
+            }
+        }
+        var builder = HistoryBuilder()
+        let place = Array(entrant.name.utf8)
+        for (moment, step) in zip(moments, script.steps) {
+            builder.take(step.planned.action.facts(time: model(moment.done), place: place))
+        }
+        let history =
+            builder.histories(from: 0, to: UInt64(plan.length * 1e9)).first
+            ?? DatasetHistory(name: entrant.name, start: 0, end: UInt64(plan.length * 1e9), changes: [], versions: [])
+        let measures = Measures(of: history, taken)
+        var problems = record.problems
+        if entrant.contender != nil, measures.uncaptured > 0 {
+            problems.append("\(measures.uncaptured) changes are in none of its snapshots")
+        }
+        func seconds(_ moments: [ScriptRunner.Moment]) -> Double {
+            moments.reduce(0) { $0 + Double($1.done - $1.began) }
+        }
+        return Row(
+            name: entrant.name, contender: entrant.contender, history: history, snapshots: taken, measures: measures,
+            space: space, slowdown: seconds(moments) / max(seconds(live.outcome.moments[0]), 1), cpu: record.cpu,
+            between: between, problems: problems)
+    }
+}
