@@ -80,6 +80,39 @@ struct {
 	__type(value, u64);
 } begun SEC(".maps");
 
+/* A time of this CPU that was read, and the kernel's count of ticks then. */
+struct tick {
+	u64 jiffies;
+	u64 ns;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct tick);
+} ticks SEC(".maps");
+
+/*
+ * Not later than now, and not a tick earlier: the clock is read once in each tick (1 to 10 ms). A bound that is a little too early
+ * costs a check at worst, the exact one every call that a program here makes. Whatever a preempted caller reads was a time
+ * already, so it is a bound still. (bpf_ktime_get_coarse_ns() is not for tracing programs.)
+ */
+static __always_inline u64 tick__now(void)
+{
+	u64 jiffies = bpf_jiffies64();
+	u32 zero = 0;
+	struct tick *tick = bpf_map_lookup_elem(&ticks, &zero);
+
+	if (!tick)
+		return 1;
+	if (READ_ONCE(tick->jiffies) != jiffies) {
+		WRITE_ONCE(tick->ns, bpf_ktime_get_ns());
+		WRITE_ONCE(tick->jiffies, jiffies);
+	}
+	return READ_ONCE(tick->ns);
+}
+
 /* When the caller's system call began; 0 where it is none's. */
 static __always_inline u64 call__begun(const struct call_args *args)
 {
@@ -775,7 +808,7 @@ int BPF_PROG(syscalls__begin, struct pt_regs *regs, long number)
 		return 0;
 	start = bpf_task_storage_get(&begun, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (start)
-		*start = bpf_ktime_get_ns();
+		*start = tick__now();
 	return 0;
 }
 
