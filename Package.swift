@@ -65,7 +65,10 @@ let package = Package(
         ),
         module(
             "Bench",
-            ["Background", "CBPFObjects", "Scratch", "Trace", "Tracing", "Policy", "Datasets", "CLinux", systemPackage]),
+            [
+                "BPF", "Background", "CBPFObjects", "Scratch", "Snapshots", "Trace", "Tracing", "Policy", "Datasets",
+                "CLinux", systemPackage,
+            ]),
         module(
             "Commands",
             [

@@ -24,4 +24,10 @@ int empty__write(void *ctx)
 	return 0;
 }
 
+SEC("fentry/generic_write_checks")
+int empty__checks(void *ctx)
+{
+	return 0;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

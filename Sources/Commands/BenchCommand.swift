@@ -8,7 +8,8 @@ struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure Kairos beside others, on this machine.",
         subcommands: [
-            CronBenchCommand.self, ReplayBenchCommand.self, CostBenchCommand.self, TraceBenchCommand.self,
+            BenchAllCommand.self, CronBenchCommand.self, ReplayBenchCommand.self, CostBenchCommand.self,
+            TraceBenchCommand.self,
             TraceWorkloadCommand.self,
             CostCallsCommand.self,
         ])

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Bench
 import Datasets
+import Policy
 import SystemPackage
 import Tracing
 
@@ -11,9 +12,10 @@ struct CostBenchCommand: ParsableCommand {
         discussion: """
             Measures a write of one byte and a call that has nothing to do with files, alone, with an empty program on the \
             hooks that Kairos has, and with Kairos's programs while the file system is watched or not; and a workload of small \
-            files beside fatrace, inotifywait and opensnoop. Each round does all of it, in an order drawn anew; shown is the \
-            median of the rounds, with their range. A machine that is not quiet is told of. What is measured are the programs \
-            in the kernel: the daemon's own work, which reads their records, is not part of it.
+            files beside fatrace, inotifywait and opensnoop; and on a scratch pool the time from a write to its snapshot, beside \
+            the snapshot alone. Each round does all of it, in an order drawn anew; shown is the median of the rounds, with \
+            their range. A machine that is not quiet is told of. The programs in the kernel are measured with their records \
+            read as they come, and thrown away: what the daemon makes of them is not part of it.
 
             EXAMPLES:
               kairos bench cost
@@ -47,103 +49,211 @@ struct CostBenchCommand: ParsableCommand {
         }
         try Privileges.requireRoot("kairos bench cost")
         Output.ignoreBrokenPipe()
-        let sets = CostBench.sets()
-        guard !sets.isEmpty else { throw Output.failure("no probe set loads here; 'kairos doctor -v' says why") }
-        let seed = seed ?? UInt64.random(in: 0..<1 << 32)
-        var tables: [CostBench.Table] = []
-        var workloads: [CostBench.Workload] = []
+        let figures: CostFigures
         do throws(CostBench.Failure) {
-            let bench = try CostBench(
-                kairos: try Output.ownPath(), rounds: rounds, calls: calls, files: files, seed: seed
-            ) { Output.message($0) }
-            for set in sets {
-                for call in CallLoop.allCases { tables.append(try bench.calls(call, set, below: directory)) }
-                workloads.append(try bench.workload(set, below: directory, others: !alone))
-            }
+            figures = try CostFigures(
+                directory: directory, rounds: rounds, calls: calls, files: files, others: !alone,
+                seed: seed ?? UInt64.random(in: 0..<1 << 32))
         } catch { throw Output.failure(error.description) }
         if json {
-            Output.line(Output.json(tables.flatMap(CostRow.rows) + workloads.flatMap(CostRow.rows)))
+            Output.line(Output.json(CostRow.rows(figures)))
             return
         }
-        for table in tables { show(table) }
-        for workload in workloads { show(workload) }
-        Output.line("On \(SafeText.line(directory)), \(rounds) rounds, seed \(seed).")
+        CostTables(figures).print()
+        Output.line("On \(SafeText.line(directory)), \(rounds) rounds, seed \(figures.seed).")
+    }
+}
+
+/// Figures as tables, for a terminal and for a page.
+struct CostTables {
+    private(set) var tables: [(title: String, headings: [String], rows: [[String]], remarks: [String])] = []
+
+    init(_ figures: CostFigures) {
+        for table in figures.calls { add(table) }
+        for workload in figures.workloads { add(workload) }
+        add(figures.latency)
     }
 
-    private func show(_ table: CostBench.Table) {
+    private mutating func add(_ table: CostBench.Table) {
         let what = table.call == .pwrite ? "a write of one byte (pwrite)" : "getppid, which is not looked at"
-        Output.line("Probe set \(table.set.rawValue), \(what):")
-        var text = TextTable(["NANOSECONDS", "ADDED", "X EMPTY", "LOW-HIGH", "BESIDE IT"])
-        for row in table.rows {
+        var remarks = table.rows.filter { $0.lost > 0 }.map { Self.lost($0.setup.name, $0.lost) }
+        if table.isNoisy {
+            remarks.append(
+                "Noisy: the upper quarter of some rounds took \(Int((table.noise * 100).rounded())) % longer than the lower one."
+            )
+        }
+        let rows = table.rows.map { row in
             let times = row.times.sorted()
-            text.add([
+            return [
                 Human.factor(times[times.count / 2]), row.setup == .nothing ? "" : Human.signed(row.added),
                 row.setup == .empty ? "1" : row.ratio.map { Human.signed($0.median) } ?? "",
                 row.ratio.map { "\(Human.signed($0.low))-\(Human.signed($0.high))" } ?? "", row.setup.name,
-            ])
+            ]
         }
-        text.print()
-        if table.isNoisy {
-            Output.line(
-                "Noisy: with nothing beside it the slowest round took \(Int((table.noise * 100).rounded())) % longer than the fastest."
-            )
-        }
-        Output.line("")
+        tables.append(
+            (
+                "Probe set \(table.set.rawValue), \(what)",
+                ["NANOSECONDS", "ADDED", "X EMPTY", "LOW-HIGH", "BESIDE IT"],
+                rows, remarks
+            ))
     }
 
-    private func show(_ workload: CostBench.Workload) {
-        Output.line(
-            "Probe set \(workload.set.rawValue), \(workload.files) times: create a file, 8 writes of 512 bytes, close, rename, delete:"
-        )
-        var text = TextTable(["SLOWDOWN", "LOW-HIGH", "SECONDS", "BESIDE IT"])
-        for row in workload.rows {
+    private mutating func add(_ workload: CostBench.Workload) {
+        let rows = workload.rows.map { row -> [String] in
             if let problem = row.problem {
-                text.add(["-", "", "", "\(row.name): not measured: \(SafeText.line(problem))"])
-                continue
+                return ["-", "", "", "\(row.name): not measured: \(SafeText.line(problem))"]
             }
             let times = row.times.sorted()
-            text.add([
+            return [
                 row.slowdown.map { Human.factor($0.median) } ?? "1",
                 row.slowdown.map { "\(Human.factor($0.low))-\(Human.factor($0.high))" } ?? "",
                 Human.seconds(times[times.count / 2]), row.name,
-            ])
+            ]
         }
-        text.print()
-        Output.line("")
+        tables.append(
+            (
+                "Probe set \(workload.set.rawValue), on \(workload.place), \(workload.files) times: create a file, 8 writes of 512 bytes, close, rename, delete",
+                ["SLOWDOWN", "LOW-HIGH", "SECONDS", "BESIDE IT"], rows,
+                workload.rows.filter { $0.lost ?? 0 > 0 }.map { Self.lost($0.name, $0.lost ?? 0) }
+            ))
+    }
+
+    private mutating func add(_ latency: LatencyBench.Result) {
+        let rows = latency.rows.map { row in
+            [
+                Human.factor(Double(row.median) / 1e6), row.ratio.map { Human.factor($0.median) } ?? "",
+                row.ratio.map { "\(Human.factor($0.low))-\(Human.factor($0.high))" } ?? "", row.name,
+            ]
+        }
+        tables.append(
+            (
+                "From a write to its snapshot, without the quiet time of \(latency.quiet.exactText)",
+                ["MILLISECONDS", "X BARE", "LOW-HIGH", "WHAT"], rows, []
+            ))
+    }
+
+    private static func lost(_ name: String, _ count: UInt64) -> String {
+        "\(name): \(Human.count(count, "record")) found the ring full."
+    }
+
+    func print() {
+        for (title, headings, rows, remarks) in tables {
+            Output.line(title + ":")
+            var text = TextTable(headings)
+            for row in rows { text.add(row) }
+            text.print()
+            for line in remarks { Output.line(line) }
+            Output.line("")
+        }
+    }
+
+    func add(to page: inout HTMLPage) {
+        for (title, headings, rows, remarks) in tables {
+            page.heading(title)
+            page.table(headings, rows)
+            for line in remarks { page.paragraph(line) }
+        }
+    }
+}
+
+/// What `bench cost` measured.
+struct CostFigures {
+    var directory: String
+    var rounds: Int
+    var seed: UInt64
+    var calls: [CostBench.Table] = []
+    var workloads: [CostBench.Workload] = []
+    var latency: LatencyBench.Result
+
+    /// - Parameter others: whether fatrace, inotifywait and opensnoop are measured, too.
+    init(
+        directory: String, rounds: Int, calls count: Int, files: Int, others: Bool, seed: UInt64
+    ) throws(CostBench.Failure) {
+        (self.directory, self.rounds, self.seed) = (directory, rounds, seed)
+        let bench = try CostBench(kairos: try Output.ownPath(), rounds: rounds, calls: count, files: files, seed: seed)
+        {
+            Output.message($0)
+        }
+        let sets = CostBench.sets()
+        guard !sets.isEmpty else {
+            throw CostBench.Failure(description: "no probe set loads here; 'kairos doctor -v' says why")
+        }
+        for set in sets {
+            for call in CallLoop.allCases { calls.append(try bench.calls(call, set, below: directory)) }
+            workloads.append(try bench.workload(set, below: directory, others: others))
+        }
+        let pool = try BenchPool(in: nil)
+        let found: Result<(CostBench.Workload, LatencyBench.Result), CostBench.Failure>
+        do throws(CostBench.Failure) {
+            let latency = LatencyBench(kairos: try Output.ownPath(), pool: pool, rounds: rounds * 3, seed: seed) {
+                Output.message($0)
+            }
+            let dataset = try pool.make("files")
+            found = .success(
+                (
+                    try bench.workload(
+                        sets[0], below: dataset.mountPoint, dataset: dataset.name, others: others),
+                    try latency.run()
+                ))
+        } catch { found = .failure(error) }
+        for line in pool.remove() { Output.message("not removed: \(line)") }
+        let (workload, latency) = try found.get()
+        workloads.append(workload)
+        self.latency = latency
     }
 }
 
 private struct CostRow: Encodable {
     var probes: String
     var measured: String
+    var place: String?
     var beside: String
     var nanoseconds: [Double]
     var addedNanoseconds: Double?
     var toEmpty: Double?
     var toEmptyLow: Double?
     var toEmptyHigh: Double?
+    var toBare: Double?
+    var toBareLow: Double?
+    var toBareHigh: Double?
     var slowdown: Double?
     var slowdownLow: Double?
     var slowdownHigh: Double?
     var noise: Double?
+    var recordsLost: UInt64?
     var problem: String?
+    var seed: UInt64
 
-    static func rows(_ table: CostBench.Table) -> [CostRow] {
+    static func rows(_ figures: CostFigures) -> [CostRow] {
+        figures.calls.flatMap { rows($0, figures.seed) } + figures.workloads.flatMap { rows($0, figures.seed) }
+            + rows(figures.latency, figures.seed)
+    }
+
+    private static func rows(_ table: CostBench.Table, _ seed: UInt64) -> [CostRow] {
         table.rows.map { row in
             CostRow(
                 probes: table.set.rawValue, measured: table.call.rawValue, beside: row.setup.name,
                 nanoseconds: row.times, addedNanoseconds: row.setup == .nothing ? nil : row.added,
                 toEmpty: row.ratio?.median, toEmptyLow: row.ratio?.low, toEmptyHigh: row.ratio?.high,
-                noise: table.noise)
+                noise: table.noise, recordsLost: row.lost, seed: seed)
         }
     }
 
-    static func rows(_ workload: CostBench.Workload) -> [CostRow] {
+    private static func rows(_ latency: LatencyBench.Result, _ seed: UInt64) -> [CostRow] {
+        latency.rows.map { row in
+            CostRow(
+                probes: "", measured: "change-to-snapshot", beside: row.name, nanoseconds: row.times.map(Double.init),
+                toBare: row.ratio?.median, toBareLow: row.ratio?.low, toBareHigh: row.ratio?.high, seed: seed)
+        }
+    }
+
+    private static func rows(_ workload: CostBench.Workload, _ seed: UInt64) -> [CostRow] {
         workload.rows.map { row in
             CostRow(
-                probes: workload.set.rawValue, measured: "files", beside: row.name,
+                probes: workload.set.rawValue, measured: "files", place: workload.place, beside: row.name,
                 nanoseconds: row.times.map { Double($0.nanoseconds) }, slowdown: row.slowdown?.median,
-                slowdownLow: row.slowdown?.low, slowdownHigh: row.slowdown?.high, problem: row.problem)
+                slowdownLow: row.slowdown?.low, slowdownHigh: row.slowdown?.high,
+                recordsLost: row.lost, problem: row.problem, seed: seed)
         }
     }
 }

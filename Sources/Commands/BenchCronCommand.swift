@@ -15,8 +15,7 @@ struct CronBenchCommand: ParsableCommand {
             docs/benchmark.md.
 
             WORKLOADS:
-            \(WorkloadModel.all.map { "  \($0.name): \($0.parameters)" }.joined(separator: "\n"))
-              mixed: \(WorkloadModel.mixed.parameters)
+            \(WorkloadModel.everything.map { "  \($0.name): \($0.parameters)" }.joined(separator: "\n"))
 
             EXAMPLES:
               kairos bench cron
@@ -111,11 +110,11 @@ struct CronBenchCommand: ParsableCommand {
         var models: [WorkloadModel] = []
         for name in workload.isEmpty ? ["mixed"] : workload {
             if name == "all" {
-                models += WorkloadModel.all + [.mixed]
+                models += WorkloadModel.everything
             } else if let model = WorkloadModel.named(name) {
                 models.append(model)
             } else {
-                let names = (WorkloadModel.all + [.mixed]).map(\.name).joined(separator: ", ")
+                let names = WorkloadModel.everything.map(\.name).joined(separator: ", ")
                 throw Output.failure("--workload \(SafeText.line(name)): none of \(names), all", status: 64)
             }
         }
@@ -151,7 +150,7 @@ struct CronBenchCommand: ParsableCommand {
         }
         return CronBench.Plan(
             seed: seed ?? UInt64.random(in: 0..<1 << 32), length: length / .seconds(1), scale: timeScale,
-            settings: settings, intervals: intervals, arguments: [])
+            settings: settings, intervals: intervals)
     }
 }
 
@@ -177,7 +176,7 @@ struct CronBenchText {
         let plan = result.plan
         return [
             "\(result.model.name): \(Human.count(result.actions, "change")) in \(Human.seconds(.seconds(plan.length))), "
-                + "\(Human.factor(plan.scale)) times as fast (seed \(plan.seed)). \(result.model.parameters).",
+                + "\(Human.factor(plan.scale)) times as fast (seed \(plan.seed)): \(result.model.parameters).",
             "A snapshot took \(Human.milliseconds(result.snapshotTime)) ms, which is "
                 + "\(Human.seconds(result.snapshotTime * plan.scale)) of that clock; no change came later than "
                 + "\(Human.seconds(result.late)) after its time.",

@@ -13,12 +13,12 @@ public final class EmptyProbes {
 
     /// Attached until the end of its life.
     public init(like set: ProbeSet) throws(ProbeError) {
-        let wanted = set == .syscalls ? ["empty__enter", "empty__exit"] : ["empty__write"]
+        let wanted = set == .syscalls ? ["empty__enter", "empty__exit"] : ["empty__write", "empty__checks"]
         do throws(BPFError) {
             var size = 0
             let address = kairos_object_empty(&size)
             object = try BPFObject(image: UnsafeRawBufferPointer(start: address, count: size).bytes, name: "empty")
-            for program in ["empty__enter", "empty__exit", "empty__write"] {
+            for program in ["empty__enter", "empty__exit", "empty__write", "empty__checks"] {
                 try object.setAutoload(program: program, wanted.contains(program))
             }
             try object.load()

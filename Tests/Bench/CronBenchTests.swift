@@ -6,7 +6,7 @@ import Testing
 
 @Suite("bench cron")
 struct CronBenchTests {
-    private static let models = WorkloadModel.all + [.mixed]
+    private static let models = WorkloadModel.everything
 
     @Test("Every workload can be done, ends in time, and follows from its seed", arguments: models.map(\.name))
     func scripts(_ name: String) throws {
@@ -31,7 +31,7 @@ struct CronBenchTests {
         #expect(mkdtemp(&template) != nil)
         let directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         defer { Self.remove(directory) }
-        let whole = try WorkloadModel.mixed.script(seed: 3, length: 1_800)
+        let whole = try WorkloadModel.crowd.script(seed: 3, length: 1_800)
         let preparing = try ScriptRunner(whole, in: [directory])
         try preparing.prepare()
         #expect(try TreeDigest(reading: directory) == whole.start)

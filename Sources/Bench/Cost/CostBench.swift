@@ -1,7 +1,9 @@
+import BPF
 import Background
 import CLinux
 import Datasets
 import Glibc
+import Synchronization
 import SystemPackage
 import Tracing
 
@@ -14,7 +16,7 @@ public final class CostBench {
         case nothing
         /// Programs that do nothing, on the same hooks.
         case empty
-        /// The programs of `kairos run`, and another file system is watched. Nobody reads their records: a full ring is part of it.
+        /// The programs of `kairos run`, their records read as they come, and another file system is watched.
         case unwatched
         /// This one is.
         case watched
@@ -35,19 +37,21 @@ public final class CostBench {
         public var times: [Double] = []
         /// To the times of nothing in the same round, nanoseconds: the median.
         public var added = 0.0
-        /// What is added, to what an empty program adds in the same round: the median, and the range.
+        /// What is added to what an empty program adds: of the medians, and the range of the rounds.
         public var ratio: (median: Double, low: Double, high: Double)?
+        /// Records that found the ring full, over all rounds.
+        public var lost: UInt64 = 0
     }
 
     public struct Table: Sendable {
         public var set: ProbeSet
         public var call: CallLoop
         public var rows: [Row]
-        /// By how much the slowest round of nothing was slower than the fastest.
+        /// By how much the upper quarter of a row's rounds was slower than the lower one: of the worst row.
         public var noise: Double
 
         /// Nothing can be said of tenths on a machine like this.
-        public var isNoisy: Bool { noise > 0.15 }
+        public var isNoisy: Bool { noise > 0.1 }
     }
 
     public struct Workload: Sendable {
@@ -57,9 +61,12 @@ public final class CostBench {
             /// To nothing in the same round.
             public var slowdown: (median: Double, low: Double, high: Double)?
             public var problem: String?
+            /// Records that found the ring full, over all rounds; nil for the others, which do not tell.
+            public var lost: UInt64?
         }
 
         public var set: ProbeSet
+        public var place: String
         public var files: Int
         public var rows: [Row]
     }
@@ -103,80 +110,127 @@ public final class CostBench {
                     progress(
                         "\(call.rawValue), \(set.rawValue), round \(round) of \(rounds): \(rows[index].setup.name)")
                 }
-                let time = try beside(rows[index].setup, set, directory) { () throws(Failure) in
-                    try child(["cost-calls", call.rawValue, directory, "\(calls)"])
-                }
+                let arguments = ["cost-calls", call.rawValue, directory, "\(calls)"]
+                let (time, lost) = try beside(
+                    rows[index].setup, set, directory, arguments)
                 if round > 0 { rows[index].times.append(Double(time) / 1000) }
+                rows[index].lost += lost
             }
         }
         let (base, empty) = (rows[0].times, rows[1].times)
         for index in rows.indices.dropFirst() {
             let added = zip(rows[index].times, base).map { $0 - $1 }
             rows[index].added = added.sorted()[added.count / 2]
-            guard rows[index].setup != .empty else { continue }
-            // Where a round's noise is larger than what an empty program adds, its ratio means nothing.
-            let ratios = zip(added, zip(empty, base)).compactMap { added, pair in
-                pair.0 > pair.1 ? added / (pair.0 - pair.1) : nil
-            }.sorted()
-            guard !ratios.isEmpty else { continue }
-            rows[index].ratio = (ratios[ratios.count / 2], ratios[0], ratios[ratios.count - 1])
         }
-        let noise = (base.max() ?? 0) / max(base.min() ?? 1, 1e-9) - 1
+        let added = rows[1].added
+        // Where the noise is larger than what an empty program adds, a ratio means nothing.
+        for index in rows.indices.dropFirst(2) where added > 0 {
+            var ratios: [Double] = []
+            for round in base.indices where empty[round] > base[round] {
+                ratios.append((rows[index].times[round] - base[round]) / (empty[round] - base[round]))
+            }
+            ratios.sort()
+            guard ratios.count * 2 > base.count else { continue }
+            rows[index].ratio = (rows[index].added / added, ratios[0], ratios[ratios.count - 1])
+        }
+        let noise =
+            rows.map { row in
+                let times = row.times.sorted()
+                return times[times.count * 3 / 4] / max(times[times.count / 4], 1e-9) - 1
+            }.max() ?? 0
         return Table(set: set, call: call, rows: rows, noise: noise)
     }
 
     // MARK: Files
 
+    private enum Beside {
+        case setup(Setup)
+        /// `kairos run` itself, on this dataset.
+        case daemon(String)
+        case rival(Contestant)
+
+        var name: String {
+            switch self {
+            case .setup(let setup): setup.name
+            case .daemon: "kairos run"
+            case .rival(let contestant): contestant.name
+            }
+        }
+    }
+
     /// The workload of `kairos bench trace`, under what watches and under what shows.
     ///
-    /// - Parameter others: whether other tracers are measured, too.
-    public func workload(_ set: ProbeSet, below parent: String, others: Bool) throws(Failure) -> Workload {
+    /// - Parameters:
+    ///   - dataset: where `kairos run` itself is beside it, for a directory that lies on one; else its programs are.
+    ///   - others: whether other tracers are measured, too.
+    public func workload(
+        _ set: ProbeSet, below parent: String, dataset: String? = nil, others: Bool
+    ) throws(Failure) -> Workload {
         let directory = try TraceBench.makeDirectory(below: parent)
         defer { TraceBench.remove(directory) }
         let outputs = try TraceBench.makeDirectory(below: access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
         defer { TraceBench.remove(outputs) }
         let mounted = TraceBench.mountTracefs()
         defer { if mounted { TraceBench.unmountTracefs() } }
-        let setups: [Setup] = [.nothing, .unwatched, .watched]
-        let rivals = Contestant.all(kairos: kairos, directory: directory).filter {
-            others && $0.command != nil && !$0.isKairos
-        }
-        var rows = setups.map { Workload.Row(name: $0.name) } + rivals.map { Workload.Row(name: $0.name) }
+        var all: [Beside] = [.setup(.nothing)]
+        all += dataset.map { [.daemon($0)] } ?? [.setup(.unwatched), .setup(.watched)]
+        let rivals = Contestant.all(kairos: kairos, directory: directory).filter { $0.command != nil && !$0.isKairos }
+        if others { all += rivals.map { .rival($0) } }
+        // A call takes a hundred times as long there.
+        let files = dataset == nil ? files : max(files / 10, 1)
+        let arguments = ["trace-workload", directory, "\(files)"]
+        var rows = all.map { Workload.Row(name: $0.name) }
         for round in 0...rounds {
             for index in rows.indices.shuffled(using: &generator) where rows[index].problem == nil {
                 if round > 0 { progress("files, \(set.rawValue), round \(round) of \(rounds): \(rows[index].name)") }
-                let time: Int64
-                let body = { () throws(Failure) -> Int64 in
-                    try self.child(["trace-workload", directory, "\(self.files)"])
+                var time: Int64?
+                switch all[index] {
+                case .setup(let setup):
+                    let measured = try beside(setup, set, directory, arguments)
+                    time = measured.time
+                    if setup != .nothing { rows[index].lost = (rows[index].lost ?? 0) + measured.lost }
+                case .daemon(let dataset):
+                    let daemon = try KairosContender(kairos: kairos, arguments: ["--probes", set.rawValue, dataset])
+                    defer { daemon.end() }
+                    guard daemon.isReady(unless: { kairos_signals_next(interrupt.rawValue) != 0 }) else {
+                        throw Failure(description: "kairos run did not get ready: see what it said above")
+                    }
+                    time = try child(arguments)
+                case .rival(let contestant):
+                    time = try beside(contestant, &rows[index].problem, directory, outputs, arguments)
                 }
-                if index < setups.count {
-                    time = try beside(setups[index], set, directory, body)
-                } else {
-                    guard let rival = rivals[index - setups.count].found(), let command = rival.command else {
-                        rows[index].problem = "not installed"
-                        continue
-                    }
-                    let tracer = try TracerProcess(command, in: directory, outputs: outputs)
-                    defer { tracer.end() }
-                    guard try tracer.isReady(interrupt, probing: { TraceBench.touch(directory + "/sentinel") }) else {
-                        rows[index].problem = tracer.lastWords
-                        continue
-                    }
-                    time = try body()
-                    try tracer.settle(interrupt)
-                    guard !tracer.hasEnded else {
-                        rows[index].problem = tracer.lastWords
-                        continue
-                    }
-                }
-                if round > 0 { rows[index].times.append(.nanoseconds(time)) }
+                if round > 0, let time { rows[index].times.append(.nanoseconds(time)) }
             }
         }
         for index in rows.indices.dropFirst() where rows[index].problem == nil {
             let ratios = zip(rows[index].times, rows[0].times).map { $0 / $1 }.sorted()
             rows[index].slowdown = (ratios[ratios.count / 2], ratios[0], ratios[ratios.count - 1])
         }
-        return Workload(set: set, files: files, rows: rows)
+        return Workload(
+            set: set, place: dataset == nil ? parent : "a dataset of a scratch pool", files: files, rows: rows)
+    }
+
+    /// Nil, with the problem, where it does not run here.
+    private func beside(
+        _ rival: Contestant, _ problem: inout String?, _ directory: String, _ outputs: String, _ arguments: [String]
+    ) throws(Failure) -> Int64? {
+        guard let command = rival.found()?.command else {
+            problem = "not installed"
+            return nil
+        }
+        let tracer = try TracerProcess(command, in: directory, outputs: outputs)
+        defer { tracer.end() }
+        guard try tracer.isReady(interrupt, probing: { TraceBench.touch(directory + "/sentinel") }) else {
+            problem = tracer.lastWords
+            return nil
+        }
+        let time = try child(arguments)
+        try tracer.settle(interrupt)
+        guard !tracer.hasEnded else {
+            problem = tracer.lastWords
+            return nil
+        }
+        return time
     }
 
     // MARK: What runs beside
@@ -184,17 +238,16 @@ public final class CostBench {
     /// The programs are loaded by this process, and the file system is put into their table by hand: they do not ask whether it
     /// is ZFS. So the hooks can be measured where the file system itself is fast.
     private func beside(
-        _ setup: Setup, _ set: ProbeSet, _ directory: String, _ body: () throws(Failure) -> Int64
-    ) throws(Failure) -> Int64 {
+        _ setup: Setup, _ set: ProbeSet, _ directory: String, _ arguments: [String]
+    ) throws(Failure) -> (time: Int64, lost: UInt64) {
         switch setup {
-        case .nothing: return try body()
+        case .nothing: return (try child(arguments), 0)
         case .empty:
             let empty = try loaded { () throws(ProbeError) in try EmptyProbes(like: set) }
             defer { withExtendedLifetime(empty) {} }
-            return try body()
+            return (try child(arguments), 0)
         case .unwatched, .watched:
             let probes = try loaded { () throws(ProbeError) in try Probes(set, mode: .watch) }
-            defer { withExtendedLifetime(probes) {} }
             probes.slots.reset(0, wakesAtCommit: false, wakesAtRecords: false)
             guard let here = TraceBench.mount(of: directory)?.device else {
                 throw Failure(description: "\(SafeText.line(directory)) is on no mounted file system")
@@ -204,13 +257,29 @@ public final class CostBench {
             guard probes.slots.add(setup == .watched ? here : elsewhere, slot: 0) else {
                 throw Failure(description: "the table of devices is full")
             }
-            let result = try body()
-            // The figure of programs that saw nothing, or everything, would be another one's.
+            let time = try child(arguments, reading: probes)
             let seen = probes.slots.read(0).changes
+            // Each makes a file at least. The figure of programs that saw nothing, or everything, would be another one's.
             guard (seen > 0) == (setup == .watched) else {
                 throw Failure(description: "\(setup.name): the programs saw \(seen) changes")
             }
-            return result
+            return (time, probes.counters.lost)
+        }
+    }
+
+    /// Runs it while the records are read when the programs say that there are some, as the daemon does, and thrown away.
+    private func child(_ arguments: [String], reading probes: Probes) throws(Failure) -> Int64 {
+        let ending = Mutex<ChildProcess.Ending?>(nil)
+        let child = ChildProcess(kairos, ["bench"] + arguments, outputLimit: 4096, errorLimit: 4096)
+        WorkerThreads.shared.perform {
+            let result = child.run(timeLimit: .seconds(600))
+            ending.withLock { $0 = result }
+        }
+        while true {
+            var waiting = pollfd(fd: probes.ring.descriptor.rawValue, events: Int16(POLLIN), revents: 0)
+            poll(&waiting, 1, 50)
+            probes.ring.drain { _ in }
+            if let ending = ending.withLock({ $0 }) { return try number(ending, arguments) }
         }
     }
 
@@ -220,7 +289,10 @@ public final class CostBench {
 
     private func child(_ arguments: [String]) throws(Failure) -> Int64 {
         let child = ChildProcess(kairos, ["bench"] + arguments, outputLimit: 4096, errorLimit: 4096)
-        let ending = child.run(timeLimit: .seconds(600))
+        return try number(child.run(timeLimit: .seconds(600)), arguments)
+    }
+
+    private func number(_ ending: ChildProcess.Ending, _ arguments: [String]) throws(Failure) -> Int64 {
         if kairos_signals_next(interrupt.rawValue) != 0 { throw Failure(description: "interrupted") }
         guard case .exited(let output, 0) = ending,
             let number = Int64(String(decoding: output.stdout, as: UTF8.self).split(separator: "\n").first ?? "")

@@ -52,7 +52,8 @@ public final class BenchPool {
         return [last]
     }
 
-    func make(_ name: String) throws(TraceBench.Failure) -> (name: String, mountPoint: String) {
+    /// A dataset, and where it is mounted.
+    public func make(_ name: String) throws(TraceBench.Failure) -> (name: String, mountPoint: String) {
         if let failed = Self.run(command, ["create", "\(parent)/\(name)"]) {
             throw TraceBench.Failure(description: failed)
         }

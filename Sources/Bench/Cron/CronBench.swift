@@ -19,18 +19,19 @@ public final class CronBench {
         /// By the model's clock.
         public var settings: Settings
         public var intervals: [Duration]
-        /// What `kairos run` is told besides, as `--probes`.
-        public var arguments: [String]
+        /// Where `kairos trace` records what happens to the dataset that nobody snapshots; nil: nowhere.
+        public var recording: String?
 
         public init(
-            seed: UInt64, length: Double, scale: Double, settings: Settings, intervals: [Duration], arguments: [String]
+            seed: UInt64, length: Double, scale: Double, settings: Settings, intervals: [Duration],
+            recording: String? = nil
         ) {
             self.seed = seed
             self.length = length
             self.scale = scale
             self.settings = settings
             self.intervals = intervals
-            self.arguments = arguments
+            self.recording = recording
         }
     }
 
@@ -148,7 +149,7 @@ public final class CronBench {
             case .kairos(let settings):
                 daemon = try KairosContender(
                     kairos: kairos,
-                    arguments: Self.flags(settings, plan.scale) + plan.arguments + [entrant.dataset])
+                    arguments: Self.flags(settings, plan.scale) + [entrant.dataset])
             case .cron(let interval, let onlyWritten):
                 let last = Mutex(script.start)
                 let now: @Sendable () -> TreeDigest = {
@@ -167,6 +168,9 @@ public final class CronBench {
         }
         guard let daemon, daemon.isReady(unless: { kairos_signals_next(interrupt.rawValue) != 0 }) else {
             throw TraceBench.Failure(description: "kairos run did not get ready: see what it said above")
+        }
+        let recorder = try plan.recording.map { path throws(TraceBench.Failure) in
+            try TraceRecorderProcess(kairos: kairos, dataset: entrants[0].dataset, path: path)
         }
         let start = kairos_monotonic_ns() + 200_000_000
         for (place, index) in jobs.keys.sorted().enumerated() {
@@ -192,6 +196,7 @@ public final class CronBench {
         guard ScriptRunner.sleep(until: end, unless: { kairos_signals_next(interrupt.rawValue) != 0 }) else {
             throw TraceBench.Failure(description: "interrupted")
         }
+        try recorder?.end()
         progress("\(model.name): waiting for everybody's last snapshot")
         let settle = Self.scaled(plan.settings.maxDelay + plan.settings.quiet, plan.scale) + .seconds(20)
         daemon.settle(after: outcome.moments[1].last?.done ?? 0, limit: settle)
@@ -228,6 +233,15 @@ public final class CronBench {
         }
     }
 
+    /// Settings and intervals by the real clock, for a recording of what was lived.
+    public static func scaled(_ plan: Plan) -> (settings: Settings, intervals: [Duration]) {
+        var settings = plan.settings
+        settings.quiet = scaled(settings.quiet, plan.scale)
+        settings.maxDelay = scaled(settings.maxDelay, plan.scale)
+        settings.minInterval = scaled(settings.minInterval, plan.scale)
+        return (settings, plan.intervals.map { scaled($0, plan.scale) })
+    }
+
     private static func scaled(_ duration: Duration, _ scale: Double) -> Duration {
         .seconds(duration / .seconds(1) / scale)
     }
@@ -239,7 +253,7 @@ public final class CronBench {
         }
         return [
             "--quiet", text(settings.quiet), "--max-delay", text(settings.maxDelay), "--min-interval",
-            text(settings.minInterval), "--probes", "auto",
+            text(settings.minInterval),
         ]
     }
 

@@ -175,6 +175,10 @@ final class KairosContender: Sendable {
         return false
     }
 
+    /// How many it has told of.
+    var snapshots: Int { state.withLock { $0.record.snapshots.count } }
+    var lastFinished: UInt64? { state.withLock { $0.record.snapshots.last?.finished } }
+
     /// Waits until a snapshot was begun after this time, for so long at most.
     func settle(after time: UInt64, limit: Duration) {
         let deadline = ContinuousClock.now + limit

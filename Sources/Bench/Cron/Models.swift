@@ -136,10 +136,10 @@ extension WorkloadModel {
     static let photos = WorkloadModel(
         name: "photos",
         parameters:
-            "once in 30 min 20 photos of 128-256 KiB are imported, one each 0.5-1.5 s; two of them are deleted 1-4 min later"
+            "somewhere in the first third, 15 min at most, and then once in 30 min 20 photos of 128-256 KiB are imported, one each 0.5-1.5 s; two of them are deleted 1-4 min later"
     ) { planner in
         var batch = 0
-        while planner.wait(planner.between(batch == 0 ? 60...900 : 1_500...2_100)) {
+        while planner.wait(planner.between(batch == 0 ? 20...max(30, min(900, planner.length / 3)) : 1_500...2_100)) {
             batch += 1
             planner.make(directory: "import-\(batch)")
             for number in 0..<20 {
@@ -156,7 +156,7 @@ extension WorkloadModel {
     static let mistake = WorkloadModel(
         name: "mistake",
         parameters:
-            "a project of 20 files of 2-12 KiB, edited in place every 20-60 s; every 12-20 min rm -rf of it, 0.2-8 s after an edit; "
+            "a project of 20 files of 2-12 KiB, edited in place every 20-60 s; after 2-5 min and then every 12-20 min rm -rf of it, 0.2-8 s after an edit; "
             + "3-5 min later it is there again"
     ) { planner in
         func make(_ planner: inout Planner) {
@@ -164,8 +164,10 @@ extension WorkloadModel {
             for number in 0..<20 { planner.make("project/\(number).txt", count: planner.between(2_000...12_000)) }
         }
         make(&planner)
+        var isFirst = true
         while true {
-            var left = planner.between(720.0...1_200)
+            var left = isFirst ? planner.between(120.0...300) : planner.between(720.0...1_200)
+            isFirst = false
             while left > 0 {
                 let pause = planner.between(20.0...60)
                 left -= pause

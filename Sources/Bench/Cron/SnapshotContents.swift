@@ -20,7 +20,6 @@ extension TreeDigest {
         }
         defer { closedir(stream) }
         while let entry = readdir(stream) {
-            let kind = entry.pointee.d_type
             let name = withUnsafeBytes(of: &entry.pointee.d_name) {
                 String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
             }
@@ -29,20 +28,26 @@ extension TreeDigest {
             let flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
             let file = openat(dirfd(stream), name, flags)
             guard file >= 0 else { throw Self.failure("open", root + "/" + path) }
-            if kind == UInt8(DT_DIR) {
+            // zfs-fuse does not tell kinds with names.
+            var status = stat()
+            guard fstat(file, &status) == 0 else {
+                close(file)
+                throw Self.failure("look at", root + "/" + path)
+            }
+            if status.st_mode & S_IFMT == S_IFDIR {
                 add(directory: path)
                 try add(file, below: path + "/", root)
             } else {
                 defer { close(file) }
-                add(path, file: try Self.read(file, root + "/" + path))
+                add(path, file: try Self.read(file, count: Int(status.st_size), root + "/" + path))
             }
         }
     }
 
-    private static func read(_ file: Int32, _ path: String) throws(TraceBench.Failure) -> FileDigest {
-        var status = stat()
-        guard fstat(file, &status) == 0 else { throw failure("look at", path) }
-        var bytes = [UInt8](repeating: 0, count: Int(status.st_size))
+    private static func read(
+        _ file: Int32, count size: Int, _ path: String
+    ) throws(TraceBench.Failure) -> FileDigest {
+        var bytes = [UInt8](repeating: 0, count: size)
         var count = 0
         while count < bytes.count {
             let got = bytes.withUnsafeMutableBytes { buffer in

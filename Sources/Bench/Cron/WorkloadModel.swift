@@ -8,14 +8,29 @@ public struct WorkloadModel: Sendable {
     public static let all: [WorkloadModel] = [
         documents, git, build, database, mail, photos, mistake, night, ransomware,
     ]
-    /// All of them in one dataset, each in a directory of its own.
+    /// One dataset that sees all of them, as a day does.
     public static let mixed = WorkloadModel(
-        name: "mixed", parameters: "all of the others at once, each in a directory of its own"
+        name: "mixed",
+        parameters:
+            "all of these one after the other, in an order that is drawn, each in a directory of its own for the same share of the time"
     ) { planner in
-        for model in all { planner.nested(model) }
+        let share = planner.length / Double(all.count)
+        for (place, model) in planner.shuffled(all).enumerated() {
+            planner.nested(model, from: Double(place) * share, length: share)
+        }
+    }
+    /// A dataset that hardly rests.
+    public static let crowd = WorkloadModel(
+        name: "crowd",
+        parameters: "all of these at once, each in a directory of its own: somebody changes something every second"
+    ) { planner in
+        for model in all { planner.nested(model, from: 0, length: planner.length) }
     }
 
-    public static func named(_ name: String) -> WorkloadModel? { (all + [mixed]).first { $0.name == name } }
+    /// By itself, and together.
+    public static let everything = all + [mixed, crowd]
+
+    public static func named(_ name: String) -> WorkloadModel? { everything.first { $0.name == name } }
 
     /// - Parameter length: seconds of the model.
     public func script(seed: UInt64, length: Double) throws(Script.Fault) -> Script {
@@ -33,8 +48,10 @@ public struct WorkloadModel: Sendable {
 /// Writes a model's actions down, with a cursor that goes on in time.
 struct Planner {
     var random: SplitMix
-    /// Seconds.
-    let length: Double
+    /// Seconds that the model has.
+    private(set) var length: Double
+    /// Where they begin.
+    private var base = 0.0
     private(set) var preparation: [FileAction] = []
     private(set) var actions: [PlannedAction] = []
     private var prefix = ""
@@ -49,13 +66,17 @@ struct Planner {
         self.length = length
     }
 
-    mutating func nested(_ model: WorkloadModel) {
-        now = nil
-        prefix = ""
+    /// Plans another model's actions, in a directory of its own, within this part of the time.
+    mutating func nested(_ model: WorkloadModel, from start: Double, length part: Double) {
+        let whole = length
+        (now, base, length, prefix) = (nil, start, part, "")
         make(directory: model.name)
         prefix = model.name + "/"
         model.plan(&self)
+        (base, length) = (0, whole)
     }
+
+    mutating func shuffled<Element>(_ elements: [Element]) -> [Element] { elements.shuffled(using: &random) }
 
     /// Goes on from here. False when that is behind the end.
     mutating func wait(_ seconds: Double) -> Bool {
@@ -123,6 +144,7 @@ struct Planner {
     }
 
     private mutating func put(_ action: FileAction) {
-        if let now { actions.append(PlannedAction(time: now, action: action)) } else { preparation.append(action) }
+        guard let now else { return preparation.append(action) }
+        actions.append(PlannedAction(time: base + now, action: action))
     }
 }
