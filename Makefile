@@ -15,7 +15,7 @@ BPFOBJ  := $(OBJECTS)/kairos.bpf.o $(OBJECTS)/empty.bpf.o
 RELEASE := .build/release/kairos
 
 .DEFAULT_GOAL := build
-.PHONY: help deps bpf build debug test test-model test-unit test-integration vm test-vm vm-shell test-oracle coverage demo bench-trace format lint install uninstall clean
+.PHONY: help deps bpf build debug test test-model test-unit test-integration vm test-vm vm-shell test-oracle coverage demo bench bench-trace format lint install uninstall clean
 
 .DELETE_ON_ERROR:
 
@@ -83,6 +83,11 @@ test-oracle: debug ## random operations, judged by reading all snapshots
 
 demo: build ## see it work on a scratch pool
 	$(RELEASE) demo
+
+bench: build ## Kairos against cron, live and simulated, and what it costs: a short run, on a page, bench/report.html
+	@Tools/deps bench
+	@mkdir -p bench
+	$(RELEASE) bench all --html bench/report.html
 
 bench-trace: build ## what 'kairos trace' costs beside fatrace, inotifywait and opensnoop, which it installs
 	@Tools/deps bench
