@@ -649,7 +649,7 @@ static __noinline int call__by_names(u32 call, const struct call_args *args)
 		first.path = args->a[1];
 		return call__names(KAIROS_OP_CREATE, &first, NULL, args);
 	case CALL_RENAME:
-		if (rename__is_idle(&first, &second))
+		if (!args->result && rename__is_idle(&first, &second))
 			return 0;
 		return call__names(KAIROS_OP_RENAME, &first, &second, args);
 	case CALL_UNLINKAT:
@@ -665,7 +665,7 @@ static __noinline int call__by_names(u32 call, const struct call_args *args)
 		first.path = args->a[1];
 		second.dirfd = args->a[2];
 		second.path = args->a[3];
-		if (rename__is_idle(&first, &second))
+		if (!args->result && rename__is_idle(&first, &second))
 			return 0;
 		return call__names(KAIROS_OP_RENAME, &first, &second, args);
 	}
