@@ -272,10 +272,11 @@ public final class Daemon {
                     .dirty(
                         first: Instant(nanoseconds: first), last: Instant(nanoseconds: last), commit: isCommit(last)),
                     now: time)
-            } else if !slot.isDirty {
+            } else {
+                // Also where a mark is left: what it is of may be captured, and then groups no longer make it certain.
                 _ = dataset.policy.handle(.captured, now: time)
                 // The check said so: somebody else's snapshot has what the records told of.
-                if !groups.isDirty, dataset.policy.isClean {
+                if !slot.isDirty, !groups.isDirty, dataset.policy.isClean {
                     dataset.summary = ChangeSummary()
                     dataset.changesCaptured = slot.changes
                     dataset.hiddenCaptured = slot.hidden

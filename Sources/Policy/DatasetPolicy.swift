@@ -43,9 +43,7 @@ public struct DatasetPolicy: Sendable, Equatable {
             // A time ahead of our clock must not put the max-delay off.
             add(Exposure(first: min(first, now), last: max(first, last), begun: begun, commit: commit))
         case .dirty(let first, let last, let commit):
-            add(
-                Exposure(
-                    first: min(first, now), last: max(first, last), commit: commit, isGrouped: true, isMarked: false))
+            add(.grouped(first: min(first, now), last: max(first, last), commit: commit))
         case .captured:
             takeBackGroups()
         case .doubted(let at):
@@ -132,7 +130,7 @@ extension DatasetPolicy {
     /// Of what groups told nothing is left; what they cannot know may be.
     private mutating func takeBackGroups() {
         if let pending, pending.isGrouped, !pending.isConfirmed {
-            if pending.isMarked { self.pending?.isGrouped = false } else { self.pending = nil }
+            if pending.surelyAfter == nil { self.pending = nil } else { self.pending?.isGrouped = false }
         }
         // The change that could not be snapshotted is captured by somebody else.
         if pending == nil, attempt == nil { snapshotFailures = Failures() }
@@ -171,9 +169,10 @@ extension DatasetPolicy {
     /// The pending changes, if it is certain that one of them is in no snapshot.
     private var certain: Exposure? {
         guard let pending else { return nil }
-        if let doubtThrough, !pending.isConfirmed, !pending.isGrouped, pending.surelyAfter <= doubtThrough {
-            return nil
-        }
+        if pending.isConfirmed || pending.isGrouped { return pending }
+        // Without marks it is what groups told of before an attempt that gave no answer.
+        guard let surelyAfter = pending.surelyAfter else { return nil }
+        if let doubtThrough, surelyAfter <= doubtThrough { return nil }
         return pending
     }
 }

@@ -2,21 +2,38 @@
 struct Exposure: Sendable, Equatable {
     var first: Instant
     var last: Instant
-    /// The newest beginning of a call that made one; nil: not known of any.
-    var begun: Instant?
+    /// What ZFS's transaction groups do not tell of: one of it was done after this. Nil: they tell of all.
+    var surelyAfter: Instant?
     /// Whether the newest one was a commit point.
     var commit: Bool
     /// When a check came back that had found a change: due at once, and past doubt whatever the times say.
     var confirmed: Instant?
     /// ZFS's transaction groups tell of a change: past doubt whatever the times say, and due in its time.
     var isGrouped = false
-    /// There is also something that they do not tell of.
-    var isMarked = true
 
     var isConfirmed: Bool { confirmed != nil }
 
-    /// One of them was done after this.
-    var surelyAfter: Instant { begun.map { min($0, last) } ?? last }
+    /// What was marked, resolved or suspected. `begun`: the newest beginning of a call that did it; nil: not known.
+    init(first: Instant, last: Instant, begun: Instant? = nil, commit: Bool) {
+        self.init(first: first, last: last, surelyAfter: min(begun ?? last, last), commit: commit)
+    }
+
+    /// What transaction groups tell of.
+    static func grouped(first: Instant, last: Instant, commit: Bool) -> Exposure {
+        Exposure(first: first, last: last, surelyAfter: nil, commit: commit, isGrouped: true)
+    }
+
+    private init(
+        first: Instant, last: Instant, surelyAfter: Instant?, commit: Bool, confirmed: Instant? = nil,
+        isGrouped: Bool = false
+    ) {
+        self.first = first
+        self.last = last
+        self.surelyAfter = surelyAfter
+        self.commit = commit
+        self.confirmed = confirmed
+        self.isGrouped = isGrouped
+    }
 
     /// Both together. Idempotent and independent of the order, so the same slot may be read many times.
     static func union(_ lhs: Exposure?, _ rhs: Exposure?) -> Exposure? {
@@ -25,11 +42,10 @@ struct Exposure: Sendable, Equatable {
         return Exposure(
             first: min(lhs.first, rhs.first),
             last: newest,
-            begun: lhs.begun == nil && rhs.begun == nil ? nil : max(lhs.surelyAfter, rhs.surelyAfter),
+            surelyAfter: later(lhs.surelyAfter, rhs.surelyAfter),
             commit: (lhs.last == newest && lhs.commit) || (rhs.last == newest && rhs.commit),
             confirmed: earlier(lhs.confirmed, rhs.confirmed),
-            isGrouped: lhs.isGrouped || rhs.isGrouped,
-            isMarked: lhs.isMarked || rhs.isMarked
+            isGrouped: lhs.isGrouped || rhs.isGrouped
         )
     }
 }
@@ -81,6 +97,11 @@ struct Failures: Sendable, Equatable {
 private func earlier(_ lhs: Instant?, _ rhs: Instant?) -> Instant? {
     guard let lhs, let rhs else { return lhs ?? rhs }
     return min(lhs, rhs)
+}
+
+private func later(_ lhs: Instant?, _ rhs: Instant?) -> Instant? {
+    guard let lhs, let rhs else { return lhs ?? rhs }
+    return max(lhs, rhs)
 }
 
 private let endOfClock = Duration.nanoseconds(Int64.max)

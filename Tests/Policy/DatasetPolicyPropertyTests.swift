@@ -36,6 +36,15 @@ struct DatasetPolicyPropertyTests {
         #expect(world.counts.snapshots == 0)
     }
 
+    /// A store in doubt after a snapshot that gave no answer; then a write that groups tell of, and somebody else's snapshot
+    /// of both: the write's time was taken for the store's.
+    @Test("What groups tell of leaves a store in doubt that was in doubt")
+    func doubtBesideGroups() {
+        let world = World.run(seed: 0x80ac_31a4_9519_3816)
+        #expect(world.counts.unanswered > 0 && world.counts.settledByOthers > 0, "this seed makes another life by now")
+        #expect(world.violations.isEmpty, "\(world.violations)")
+    }
+
     @Test("A broken policy is caught", arguments: Mutation.allCases)
     func mutations(mutation: Mutation) {
         var random = SplitMix64(seed: 7)

@@ -18,7 +18,7 @@ extension World {
         let atRisk = changes[captured...].filter(\.isGrouped)
         if let first = atRisk.first, let last = atRisk.last {
             feedTwice(.dirty(first: first.time, last: last.time, commit: last.commit))
-        } else if slot == nil {
+        } else {
             if !changes[captured...].contains(where: { $0.known != nil }) { failures.snapshots = 0 }
             feedTwice(.captured)
         }
