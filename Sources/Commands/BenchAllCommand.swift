@@ -31,6 +31,7 @@ struct BenchAllCommand: ParsableCommand {
         do throws(Gnuplot.Failure) { plotter = html == nil ? nil : try Gnuplot() } catch {
             throw Output.failure(error.description)
         }
+        try html.map { try Output.requireReplaceable($0) }
         let seed = seed ?? UInt64.random(in: 0..<1 << 32)
         var template = Array("/tmp/kairos-bench-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw Output.failure("cannot make a directory in /tmp") }

@@ -72,6 +72,7 @@ struct CronBenchCommand: ParsableCommand {
         do throws(Gnuplot.Failure) { plotter = html == nil ? nil : try Gnuplot() } catch {
             throw Output.failure(error.description)
         }
+        try html.map { try Output.requireReplaceable($0) }
         let results = try Self.results(models, plan, in: pool)
         let texts = results.map { CronBenchText($0) }
         if let html, let plotter {

@@ -75,6 +75,7 @@ struct ReplayBenchCommand: ParsableCommand {
         do throws(Gnuplot.Failure) { plotter = html == nil ? nil : try Gnuplot() } catch {
             throw Output.failure(error.description)
         }
+        try html.map { try Output.requireReplaceable($0) }
         let day: RecordedDay
         do throws(RecordingReader.Failure) { day = try RecordedDay(trace, only: dataset) } catch {
             throw Output.failure(error.description)
@@ -82,8 +83,11 @@ struct ReplayBenchCommand: ParsableCommand {
         for damage in day.damage { Output.message("\(damage); what is whole was used") }
         guard day.histories.contains(where: { !$0.changes.isEmpty }) else {
             let what = dataset.isEmpty ? "" : " on \(dataset.map { SafeText.line($0) }.joined(separator: ", "))"
+            let names = day.places.map { SafeText.line($0) }.sorted()
+            let known = names.isEmpty ? "" : "; there is something on \(names.prefix(10).joined(separator: ", "))"
             throw Output.failure(
-                "\(SafeText.line(trace)): no change\(what) in \(Human.count(day.events, "event")): nothing to compare")
+                "\(SafeText.line(trace)): no change\(what) in \(Human.count(day.events, "event")): nothing to compare\(known)"
+            )
         }
         guard day.seconds < 400 * 86_400, cost <= .seconds(86_400) else {
             throw Output.failure(

@@ -41,6 +41,19 @@ enum Output {
         return String(cString: pointer)
     }
 
+    /// Before long work: that a file can be made where its result is to be.
+    static func requireReplaceable(_ path: String) throws {
+        let directory = FilePath(path).removingLastComponent()
+        let parent = directory.isEmpty ? "." : directory.string
+        var status = stat()
+        guard stat(parent, &status) == 0, status.st_mode & S_IFMT == S_IFDIR, access(parent, W_OK) == 0 else {
+            throw failure("--html: no file can be made in \(SafeText.line(parent)): make it first", status: 64)
+        }
+        if stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
+            throw failure("--html: \(SafeText.line(path)) is a directory: name a file", status: 64)
+        }
+    }
+
     /// Puts a whole file in a path's place, or leaves the old one there.
     static func replace(_ path: String, with text: String) throws {
         let new = path + ".new-\(getpid())"

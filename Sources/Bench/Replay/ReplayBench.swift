@@ -15,6 +15,8 @@ public struct RecordedDay: Sendable {
     public var damage: [RecordingReader.Damage] = []
     /// Not ZFS: there was no dataset in the trace, so each file system stands for one.
     public var isMadeUp = false
+    /// Datasets, and types of other file systems, that something happened on.
+    public var places: Set<[UInt8]> = []
 
     public init(histories: [DatasetHistory], wallOffset: Int64) {
         self.histories = histories
@@ -44,6 +46,8 @@ public struct RecordedDay: Sendable {
                         first = (event.time, event.wall &- Int64(bitPattern: event.time))
                     }
                     last = max(last, event.time)
+                    // Hostile traces may have any number of names.
+                    if places.count < 1000 { places.insert(event.place.name) }
                     guard wanted.isEmpty || wanted.contains(event.place.name) else { continue }
                     if event.place.isDataset || !wanted.isEmpty {
                         hasDatasets = true
@@ -69,7 +73,9 @@ extension TraceFacts {
     init(_ event: TraceEvent) {
         time = event.time
         operation = event.operation
-        place = event.place.name
+        // Two of one type are two.
+        place =
+            event.place.isDataset ? event.place.name : event.place.name + Array(" (\(event.device))".utf8)
         path = event.path
         oldPath = event.oldPath
         // No single call writes more than this; a length that was only asked for may be anything.

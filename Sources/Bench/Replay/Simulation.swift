@@ -55,7 +55,8 @@ public struct Simulation: Sendable {
         let lastChange = history.changes.last?.time
         var taken: [TakenAt] = []
         var next = 0
-        while true {
+        // Those within the day, and after it until every change is in one.
+        while tick <= history.end || (taken.last?.captured ?? history.start) < (lastChange ?? 0) {
             let before = next
             if onlyWritten {
                 // An hour of nothing has no tick to look at.
@@ -68,7 +69,6 @@ public struct Simulation: Sendable {
                 taken.append(TakenAt(captured: tick, finished: tick + cost))
             }
             tick += step
-            guard tick <= history.end || (taken.last?.captured ?? 0) < (lastChange ?? 0) else { break }
         }
         return taken
     }
