@@ -8,7 +8,19 @@ struct ChildProcessTests {
     private func shell(
         _ script: String, limit: Duration? = .seconds(60), outputLimit: Int = 1 << 20
     ) -> ChildProcess.Ending {
-        ChildProcess("/bin/sh", ["-c", script], outputLimit: outputLimit, errorLimit: 1000).run(timeLimit: limit)
+        let ending = ChildProcess("/bin/sh", ["-c", script], outputLimit: outputLimit, errorLimit: 1000)
+            .run(timeLimit: limit)
+        // How long it took is another one each time.
+        func timeless(_ output: ChildProcess.Output) -> ChildProcess.Output {
+            var output = output
+            output.cpu = .zero
+            return output
+        }
+        return switch ending {
+        case .exited(let output, let status): .exited(timeless(output), status: status)
+        case .signalled(let output, let signal): .signalled(timeless(output), signal: signal)
+        default: ending
+        }
     }
 
     private func output(_ stdout: String, _ stderr: String = "") -> ChildProcess.Output {
@@ -22,6 +34,17 @@ struct ChildProcessTests {
     func streams() {
         #expect(shell("echo out; echo err >&2; exit 3") == .exited(output("out\n", "err\n"), status: 3))
         #expect(shell("kill -TERM $$") == .signalled(output(""), signal: SIGTERM))
+    }
+
+    @Test("the time that it and its children took of a CPU")
+    func cpu() throws {
+        let child = ChildProcess(
+            "/bin/sh", ["-c", "head -c 100000000 /dev/zero | wc -c"], outputLimit: 100, errorLimit: 100)
+        guard case .exited(let output, 0) = child.run(timeLimit: .seconds(60)) else {
+            Issue.record("it did not end well")
+            return
+        }
+        #expect(output.cpu > .zero)
     }
 
     @Test("it has an environment, a directory and descriptors of its own, and no signal blocked or ignored")
