@@ -45,9 +45,8 @@ struct BenchAllCommand: ParsableCommand {
         let plan = CronBench.Plan(
             seed: seed, length: 1_800, scale: 30, settings: Settings(),
             intervals: [.seconds(300), .seconds(60), .seconds(900)], recording: recording)
-        let live = try CronBenchCommand.results([.mixed], plan, in: nil)
+        let live = try CronBenchCommand.results([.mixed], plan, in: nil) { CronBenchText($0).print() }
         let texts = live.map { CronBenchText($0) }
-        for text in texts { text.print() }
         let replay = try ReplayText(recording, plan, snapshotTime: live[0].snapshotTime)
         replay.print()
         let figures: CostFigures

@@ -73,33 +73,33 @@ struct CronBenchCommand: ParsableCommand {
             throw Output.failure(error.description)
         }
         try html.map { try Output.requireReplaceable($0) }
-        let results = try Self.results(models, plan, in: pool)
+        let json = json
+        let results = try Self.results(models, plan, in: pool) { if !json { CronBenchText($0).print() } }
         let texts = results.map { CronBenchText($0) }
+        if json { Output.line(Output.json(texts.flatMap(\.objects))) }
         if let html, let plotter {
             do throws(Gnuplot.Failure) { for text in texts { try text.add(to: &page, plotter) } } catch {
                 throw Output.failure("--html: \(error)")
             }
             try Output.replace(html, with: page.text)
         }
-        if json {
-            Output.line(Output.json(texts.flatMap(\.objects)))
-        } else {
-            for text in texts { text.print() }
-        }
         if results.contains(where: { $0.rows.contains { !$0.problems.isEmpty } }) { throw ExitCode(1) }
     }
 
-    /// One after the other, in one pool that is gone afterwards.
-    static func results(_ models: [WorkloadModel], _ plan: CronBench.Plan, in pool: String?) throws -> [CronBench
-        .Result]
-    {
+    /// One after the other, in one pool that is gone afterwards; each is handed over as soon as it is there.
+    static func results(
+        _ models: [WorkloadModel], _ plan: CronBench.Plan, in pool: String?, each: (CronBench.Result) -> Void
+    ) throws -> [CronBench.Result] {
         do throws(TraceBench.Failure) {
             let pool = try BenchPool(in: pool)
             let outcome: Result<[CronBench.Result], TraceBench.Failure>
             do throws(TraceBench.Failure) {
                 let bench = try CronBench(kairos: try Output.ownPath(), pool: pool) { Output.message($0) }
                 var results: [CronBench.Result] = []
-                for model in models { results.append(try bench.run(model, plan)) }
+                for model in models {
+                    results.append(try bench.run(model, plan))
+                    each(results[results.count - 1])
+                }
                 outcome = .success(results)
             } catch { outcome = .failure(error) }
             for line in pool.remove() { Output.message("not removed: \(line)") }

@@ -112,16 +112,6 @@ struct ReplayBenchCommand: ParsableCommand {
             guard case .kairos = entry.contender else { return [String]() }
             return ComparisonTable.equalNumber(bench, entry.name, entry.measures)
         }
-        if let html, let plotter {
-            let report = ComparisonReport(
-                plotter: plotter, name: "replay", entries: entries, length: day.seconds, curves: curves)
-            var page = HTMLPage(title: "Kairos and cron on a recorded day")
-            do throws(Gnuplot.Failure) {
-                try report.add(
-                    to: &page, headings: ComparisonTable.headings, rows: rows, remarks: summary(day) + remarks)
-            } catch { throw Output.failure("--html: \(error)") }
-            try Output.replace(html, with: page.text)
-        }
         if json {
             Output.line(
                 Output.json(
@@ -134,6 +124,16 @@ struct ReplayBenchCommand: ParsableCommand {
             table.print()
             for line in remarks { Output.line(line) }
             if sweep { show(curves, day) }
+        }
+        if let html, let plotter {
+            let report = ComparisonReport(
+                plotter: plotter, name: "replay", entries: entries, length: day.seconds, curves: curves)
+            var page = HTMLPage(title: "Kairos and cron on a recorded day")
+            do throws(Gnuplot.Failure) {
+                try report.add(
+                    to: &page, headings: ComparisonTable.headings, rows: rows, remarks: summary(day) + remarks)
+            } catch { throw Output.failure("--html: \(error)") }
+            try Output.replace(html, with: page.text)
         }
         if !day.damage.isEmpty { throw ExitCode(1) }
     }

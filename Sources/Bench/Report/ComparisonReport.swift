@@ -111,7 +111,7 @@ public struct ComparisonReport: Sendable {
             script += "'risk\(index)' using 1:2 with lines ls \(style(index)) lw 0.8\n"
         }
         script += "unset multiplot"
-        return try plotter.svg(script, tables, name: "\(name)-risk", height: row * entries.count + 40)
+        return try plotter.svg(script, tables, name: "\(name)_risk", height: row * entries.count + 40)
     }
 
     private func tradeOff() throws(Gnuplot.Failure) -> String {
@@ -139,7 +139,7 @@ public struct ComparisonReport: Sendable {
             set format xy '%g'
             plot \(plots.joined(separator: ", "))
             """
-        return try plotter.svg(script, tables, name: "\(name)-trade", height: 420)
+        return try plotter.svg(script, tables, name: "\(name)_trade", height: 420)
     }
 
     private func timeLine() throws(Gnuplot.Failure) -> String {
@@ -164,7 +164,7 @@ public struct ComparisonReport: Sendable {
             set xlabel '\(unit.name)'
             plot \(plots.isEmpty ? "-1" : plots.joined(separator: ", "))
             """
-        return try plotter.svg(script, tables, name: "\(name)-taken", height: 26 * all.count + 80)
+        return try plotter.svg(script, tables, name: "\(name)_taken", height: 26 * all.count + 80)
     }
 
     private func windows() throws(Gnuplot.Failure) -> String {
@@ -189,7 +189,7 @@ public struct ComparisonReport: Sendable {
             set xlabel 'window'
             plot \(plots.isEmpty ? "-1" : plots.joined(separator: ", "))
             """
-        return try plotter.svg(script, tables, name: "\(name)-windows", height: 420)
+        return try plotter.svg(script, tables, name: "\(name)_windows", height: 420)
     }
 
     private func isLookedFirst(_ entry: Entry) -> Bool {
