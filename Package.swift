@@ -54,6 +54,7 @@ let package = Package(
         module("Tracing", ["BPF", "CBPFObjects", "CLinux", "Datasets", systemPackage]),
         module("Trace", ["Tracing", "Datasets", "CLinux", systemPackage]),
         module("Snapshots", ["Background", "CLinux", "Datasets", "CZFSCore", systemPackage]),
+        module("Retention", ["Policy", "Datasets", "Snapshots"]),
         module("Daemon", ["Background", "BPF", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage]),
         module("Scratch", ["Background", "Datasets", "CLinux", systemPackage]),
         module(
@@ -73,9 +74,7 @@ let package = Package(
             "Commands",
             [
                 "Background", "Bench", "Daemon", "Demo", "Scratch", "Trace", "Tracing", "Snapshots", "Datasets",
-                "Policy",
-                "CLinux",
-                systemPackage, argumentParser,
+                "Policy", "Retention", "CLinux", systemPackage, argumentParser,
             ]
         ),
         .executableTarget(name: "kairos", dependencies: ["Commands", "CLinux", argumentParser], swiftSettings: strict),
@@ -83,6 +82,7 @@ let package = Package(
         tests("Background", ["Background", systemPackage]),
         .target(name: "TestSupport", dependencies: ["Datasets"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("Policy", ["Policy", "TestSupport"]),
+        tests("Retention", ["Retention", "Policy", "Datasets", "Snapshots", "TestSupport"]),
         tests("Datasets", ["Datasets", "Policy", "TestSupport"]),
         .target(name: "CFakeZFSCore", dependencies: ["CZFSCore"], path: "Tests/FakeZFSCore"),
         tests("Snapshots", ["Snapshots", "Datasets", "Scratch", "TestSupport", "CZFSCore", "CFakeZFSCore"]),

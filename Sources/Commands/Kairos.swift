@@ -9,12 +9,14 @@ public struct Kairos: ParsableCommand {
             EXAMPLES:
               kairos doctor            what works here, and what to do about the rest
               kairos run tank/home     snapshot it whenever it changed and came to rest
+              kairos prune --dry-run   which of its snapshots would be destroyed, and why the others stay
               kairos trace /srv        show who changes what below /srv
               kairos demo              see it all on a scratch pool, in a minute
             """,
         version: "kairos \(version)",
         subcommands: [
-            RunCommand.self, TraceCommand.self, DoctorCommand.self, DemoCommand.self, BenchCommand.self,
+            RunCommand.self, PruneCommand.self, TraceCommand.self, DoctorCommand.self, DemoCommand.self,
+            BenchCommand.self,
             DemoStepCommand.self,
         ]
     )

@@ -80,6 +80,21 @@ enum Output {
 
 /// Local time of day with milliseconds, as people read it: `09:05:00.123`.
 enum LocalTime {
+    /// `2026-11-22 09:05:00`.
+    ///
+    /// - Parameter time: nanoseconds since 1970.
+    static func date(_ time: Int64, utc: Bool) -> String {
+        var seconds = time_t(time / 1_000_000_000)
+        var parts = tm()
+        if utc { gmtime_r(&seconds, &parts) } else { localtime_r(&seconds, &parts) }
+        func digits(_ value: Int32, _ width: Int = 2) -> String {
+            let text = String(value)
+            return String(repeating: "0", count: max(0, width - text.count)) + text
+        }
+        return "\(digits(parts.tm_year + 1900, 4))-\(digits(parts.tm_mon + 1))-\(digits(parts.tm_mday)) "
+            + "\(digits(parts.tm_hour)):\(digits(parts.tm_min)):\(digits(parts.tm_sec))"
+    }
+
     static func text(_ time: (seconds: Int64, nanoseconds: Int64)) -> String {
         var seconds = time_t(time.seconds)
         var parts = tm()
@@ -126,6 +141,10 @@ enum Human {
 
     /// As `factor`, of what may be less than nothing.
     static func signed(_ value: Double) -> String { value < 0 ? "-\(factor(-value))" : factor(value) }
+
+    static func left(_ text: String, _ width: Int) -> String {
+        text + String(repeating: " ", count: max(0, width - text.count))
+    }
 
     static func right(_ text: String, _ width: Int) -> String {
         String(repeating: " ", count: max(0, width - text.count)) + text

@@ -12,6 +12,8 @@ public enum KairosProperty {
     public static let commitQuiet = "kairos:commit-quiet"
     /// Globs of what makes no snapshot.
     public static let ignore = "kairos:ignore"
+    /// Which of its snapshots are kept.
+    public static let keep = "kairos:keep"
     /// Of zfs-auto-snapshot and its kin: `false` keeps automatic snapshots away from a dataset.
     public static let autoSnapshot = "com.sun:auto-snapshot"
 
@@ -74,7 +76,8 @@ public struct DatasetCatalog: Sendable {
     public let command: ZFSCommand
 
     /// User properties that every list asks for; the order is that of the question.
-    static let userProperties = [KairosProperty.enabled, KairosProperty.autoSnapshot] + KairosProperty.settings
+    static let userProperties =
+        [KairosProperty.enabled, KairosProperty.autoSnapshot, KairosProperty.keep] + KairosProperty.settings
     /// Of these ZFS makes the values itself.
     static let nativeProperties = ["mounted", "mountpoint", "guid"]
 

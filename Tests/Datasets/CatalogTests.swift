@@ -56,7 +56,7 @@ import Musl
                 ["zfs", "list", "-H", "-o", "name,type", "-t", "filesystem,volume"],
                 [
                     "zfs", "get", "-H", "-p", "-o", "name,property,source,value",
-                    "kairos:enabled,com.sun:auto-snapshot,kairos:quiet,kairos:max-delay,kairos:min-interval,"
+                    "kairos:enabled,com.sun:auto-snapshot,kairos:keep,kairos:quiet,kairos:max-delay,kairos:min-interval,"
                         + "kairos:commit-quiet,kairos:ignore,mounted,mountpoint,guid",
                     "tank", "tank/gone", "tank/sp ace", "tank/v",
                 ],

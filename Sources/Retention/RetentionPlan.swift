@@ -1,0 +1,122 @@
+/// A snapshot, as far as its keeping goes.
+public struct RetainedSnapshot: Sendable, Hashable {
+    /// Why nothing may destroy it, whatever the rule says.
+    public enum Protection: String, Sendable, Hashable, CaseIterable, Comparable {
+        /// Kairos did not make it: name and property do not agree.
+        case foreign
+        /// `zfs hold`.
+        case held
+        /// A clone depends on it.
+        case cloned
+        /// A bookmark of it is there: somebody replicates from it.
+        case bookmarked
+        /// Its properties could not be read.
+        case unknown
+
+        public static func < (lhs: Self, rhs: Self) -> Bool { lhs.rawValue < rhs.rawValue }
+    }
+
+    /// After the `@`.
+    public var name: String
+    /// When it was taken, nanoseconds since 1970.
+    public var time: Int64
+    /// ZFS's own order.
+    public var createtxg: UInt64
+    public var protections: Set<Protection>
+
+    public init(name: String, time: Int64, createtxg: UInt64, protections: Set<Protection> = []) {
+        self.name = name
+        self.time = time
+        self.createtxg = createtxg
+        self.protections = protections
+    }
+}
+
+/// What becomes of each snapshot of one dataset, and why.
+public struct RetentionPlan: Sendable, Hashable {
+    public enum Verdict: Sendable, Hashable {
+        case protected([RetainedSnapshot.Protection])
+        /// The newest of all: what replication and the next comparison go by.
+        case newest
+        /// The clock calls its time the future.
+        case future
+        /// A tier of the rule, by its place; and the boundary of which it is the state, nanoseconds since 1970, nil where all are kept.
+        case rule(tier: Int, boundary: Int64?)
+        case destroy
+
+        public var isKept: Bool { self != .destroy }
+    }
+
+    /// In ZFS's order, the oldest first.
+    public let verdicts: [(snapshot: RetainedSnapshot, verdict: Verdict)]
+
+    public var doomed: [RetainedSnapshot] { verdicts.filter { !$0.verdict.isKept }.map(\.snapshot) }
+
+    public static func == (lhs: Self, rhs: Self) -> Bool {
+        lhs.verdicts.elementsEqual(rhs.verdicts) { $0.snapshot == $1.snapshot && $0.verdict == $1.verdict }
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        for (snapshot, verdict) in verdicts {
+            hasher.combine(snapshot)
+            hasher.combine(verdict)
+        }
+    }
+
+    /// Boundaries lie at whole steps from Monday, 5 January 1970, 00:00 UTC: days begin at midnight, weeks on Mondays.
+    static let origin: Int64 = 4 * 86_400_000_000_000
+
+    public init(_ snapshots: [RetainedSnapshot], rule: RetentionRule, clock: RetentionClock) {
+        let ordered = snapshots.sorted { ($0.createtxg, $0.time, $0.name) < ($1.createtxg, $1.time, $1.name) }
+        // Slots go by time. What others made is nobody's slot, since they may destroy it when they like.
+        let ours = ordered.indices.filter {
+            !ordered[$0].protections.contains(.foreign) && ordered[$0].time <= clock.now
+        }
+        .sorted { (ordered[$0].time, $0) < (ordered[$1].time, $1) }
+        var kept: [Int: Verdict] = [:]
+        for (place, tier) in rule.tiers.enumerated() {
+            let cutoff = clock.cutoff(tier.span.clampedNanoseconds)
+            for (position, index) in ours.enumerated() where kept[index] == nil {
+                let time = ordered[index].time
+                guard let step = tier.step?.clampedNanoseconds else {
+                    if time >= cutoff { kept[index] = .rule(tier: place, boundary: nil) }
+                    continue
+                }
+                // It is the state of each boundary from its own time on, until the next one's.
+                let next = position + 1 < ours.count ? ordered[ours[position + 1]].time : nil
+                guard let boundary = Self.boundary(atOrAfter: max(time, cutoff), step), boundary <= clock.now,
+                    next.map({ boundary < $0 }) ?? true
+                else { continue }
+                kept[index] = .rule(tier: place, boundary: boundary)
+            }
+        }
+        verdicts = ordered.enumerated().map { index, snapshot in
+            if !snapshot.protections.isEmpty { return (snapshot, .protected(snapshot.protections.sorted())) }
+            if index == ordered.count - 1 { return (snapshot, .newest) }
+            if snapshot.time > clock.now { return (snapshot, .future) }
+            return (snapshot, kept[index] ?? .destroy)
+        }
+    }
+
+    /// Nil behind the end of time.
+    private static func boundary(atOrAfter time: Int64, _ step: Int64) -> Int64? {
+        // Before 1970 there was no ZFS, and a cut-off may be the beginning of time.
+        let from = max(time, 0)
+        let (since, under) = from.subtractingReportingOverflow(origin)
+        guard !under else { return nil }
+        let remainder = ((since % step) + step) % step
+        let (boundary, over) = from.addingReportingOverflow(remainder == 0 ? 0 : step - remainder)
+        return over ? nil : boundary
+    }
+}
+
+extension Duration {
+    /// Nanoseconds, the nearest that there are.
+    var clampedNanoseconds: Int64 {
+        let (seconds, attoseconds) = components
+        let (product, over) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        guard !over else { return seconds < 0 ? .min : .max }
+        let (sum, overSum) = product.addingReportingOverflow(attoseconds / 1_000_000_000)
+        return overSum ? (seconds < 0 ? .min : .max) : sum
+    }
+}

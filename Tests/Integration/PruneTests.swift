@@ -1,0 +1,165 @@
+import FoundationEssentials
+import Glibc
+import Scratch
+import Snapshots
+import Subprocess
+import TestSupport
+import Testing
+
+import struct Datasets.Timestamp
+
+extension IntegrationTests {
+    /// `kairos prune` on snapshots whose names tell of a year. It goes by the names, since the pool is of today.
+    @Suite("kairos prune")
+    struct PruneTests {
+        struct Row: Decodable, Equatable {
+            var dataset: String
+            var snapshot: String
+            var fate: String
+            var reason: String
+            var tier: String?
+            var boundary: String?
+        }
+
+        private static let trigger = "kairos:trigger=quiet"
+
+        private func name(secondsAgo: Int64) -> String {
+            var now = timespec()
+            clock_gettime(CLOCK_REALTIME, &now)
+            return SnapshotName(time: Timestamp(seconds: Int64(now.tv_sec) - secondsAgo, nanoseconds: 0)).text
+        }
+
+        private func prune(_ arguments: String...) async throws -> [Row] {
+            let (status, output, messages) = try await KairosProcess.output(["prune", "--json"] + arguments)
+            #expect(status.isSuccess, "\(messages)")
+            return try JSONDecoder().decode([Row].self, from: Data(output.utf8))
+        }
+
+        /// A dataset of its own around a test, with everything below it.
+        private func dataset(
+            _ name: String, _ body: (Fixture, String) async throws -> Void
+        ) async throws {
+            let fixture = try Fixture.current()
+            let dataset = fixture.name(name)
+            try await fixture.zfs("create", dataset)
+            do { try await body(fixture, dataset) } catch {
+                _ = try? await fixture.patiently("destroy", "-R", dataset)
+                throw error
+            }
+            try await fixture.patiently("destroy", "-R", dataset)
+        }
+
+        private func snapshot(_ fixture: Fixture, _ dataset: String, _ names: [String]) async throws {
+            // zfs-fuse takes one a call.
+            for name in names { try await fixture.zfs("snapshot", "-o", Self.trigger, "\(dataset)@\(name)") }
+        }
+
+        @Test("what a dry run says goes is what goes; protected ones stay; a second run finds nothing")
+        func thinning() async throws {
+            try await dataset("prune") { fixture, dataset in
+                // A day's, an hour apart and at no full one; three of one week a year ago.
+                let day = (0..<30).map { name(secondsAgo: Int64(30 - $0) * 3000 + 4000) }
+                let old = (0..<3).map { name(secondsAgo: 200 * 86_400 - Int64($0) * 60) }
+                // What is in the names' order is in ZFS's.
+                try await snapshot(fixture, dataset, old + day)
+                let (held, cloned) = (day[3], day[5])
+                try await fixture.zfs("hold", "kairos-test", "\(dataset)@\(held)")
+                try await fixture.zfs("clone", "\(dataset)@\(cloned)", fixture.name("prune-clone"))
+                try await fixture.zfs("snapshot", "\(dataset)@by-hand")
+                // Its name alone, and its property alone.
+                let bare = name(secondsAgo: 40 * 86_400)
+                try await fixture.zfs("snapshot", "\(dataset)@\(bare)")
+                try await fixture.zfs("snapshot", "-o", Self.trigger, "\(dataset)@other")
+
+                let planned = try await prune("--dry-run", dataset)
+                #expect(planned.count == 36)
+                let before = try await fixture.snapshots(of: "prune")
+                #expect(Set(before) == Set(planned.map(\.snapshot)))
+                let doomed = planned.filter { $0.fate == "goes" }.map(\.snapshot)
+                #expect(!doomed.isEmpty && doomed.allSatisfy { (day + old).contains($0) })
+                // Of the minutes of one week the last stays.
+                #expect(doomed.contains(old[0]) && doomed.contains(old[1]) && !doomed.contains(old[2]))
+                for (name, reason) in [
+                    (held, "held"), (cloned, "clone"), ("by-hand", "Kairos did not make it"),
+                    (bare, "Kairos did not make it"), ("other", "Kairos did not make it"),
+                ] {
+                    let row = planned.first { $0.snapshot == name }
+                    #expect(row?.fate == "stays" && row?.reason.contains(reason) == true, "\(name): \(row as Any)")
+                }
+
+                let done = try await prune(dataset)
+                #expect(done.filter { $0.fate == "destroyed" }.map(\.snapshot) == doomed)
+                let after = try await fixture.snapshots(of: "prune")
+                #expect(Set(after) == Set(before).subtracting(doomed))
+                #expect(try await prune(dataset).allSatisfy { $0.fate == "stays" })
+
+                try await fixture.zfs("release", "kairos-test", "\(dataset)@\(held)")
+                try await fixture.patiently("destroy", fixture.name("prune-clone"))
+            }
+        }
+
+        @Test("kairos:keep is the rule; a bad one destroys nothing and says so")
+        func property() async throws {
+            try await dataset("prune-keep") { fixture, dataset in
+                let names = (0..<5).map { name(secondsAgo: Int64(20 - $0) * 86_400) }
+                try await snapshot(fixture, dataset, names)
+                try await fixture.zfs("set", "kairos:keep=1h=al", dataset)
+                let (status, _, messages) = try await KairosProcess.output(["prune", dataset])
+                #expect(!status.isSuccess && messages.contains("kairos:keep") && messages.contains("nothing of it"))
+                try await fixture.zfs("set", "kairos:keep=all", dataset)
+                #expect(try await prune(dataset).allSatisfy { $0.fate == "stays" })
+                try await fixture.zfs("set", "kairos:keep=1h=all", dataset)
+                #expect(try await prune(dataset).map(\.fate) == Array(repeating: "destroyed", count: 4) + ["stays"])
+                #expect(try await fixture.snapshots(of: "prune-keep") == [names[4]])
+            }
+        }
+
+        @Test("a bookmark protects", .enabled(if: OpenZFS.isInKernel, "zfs-fuse has no bookmarks"))
+        func bookmark() async throws {
+            try await dataset("prune-mark") { fixture, dataset in
+                let names = (0..<3).map { name(secondsAgo: Int64(20 - $0) * 86_400) }
+                try await snapshot(fixture, dataset, names)
+                try await fixture.zfs("bookmark", "\(dataset)@\(names[0])", "\(dataset)#base")
+                let rows = try await prune("--keep", "1h=all", dataset)
+                #expect(rows.map(\.fate) == ["stays", "destroyed", "stays"])
+                #expect(rows[0].reason.contains("bookmark"))
+            }
+        }
+
+        @Test("killed at any moment it has destroyed some of what it was to destroy, and nothing else")
+        func killed() async throws {
+            try await dataset("prune-kill") { fixture, dataset in
+                var random = SplitMix64(seed: 6)
+                let names = (0..<40).map { name(secondsAgo: Int64(40 - $0) * 86_400) }
+                try await snapshot(fixture, dataset, names)
+                let stays = Set(names.suffix(3))
+                try await fixture.zfs("hold", "kairos-test", "\(dataset)@\(names[37])", "\(dataset)@\(names[38])")
+                for _ in 0..<8 {
+                    try await KairosProcess.run(["prune", "--keep", "1h=all", dataset]) { kairos in
+                        try await Task.sleep(for: .milliseconds(Int.random(in: 20...250, using: &random)))
+                        try? kairos.signal(.kill)
+                        _ = try await kairos.exit()
+                    }
+                    let left = Set(try await fixture.snapshots(of: "prune-kill"))
+                    #expect(left.isSuperset(of: stays) && left.isSubset(of: names))
+                }
+                _ = try await prune("--keep", "1h=all", dataset)
+                #expect(Set(try await fixture.snapshots(of: "prune-kill")) == stays)
+                try await fixture.zfs("release", "kairos-test", "\(dataset)@\(names[37])", "\(dataset)@\(names[38])")
+            }
+        }
+
+        @Test("what is no dataset, rule or prefix is refused, and nothing is done")
+        func refused() async throws {
+            let fixture = try Fixture.current()
+            for (arguments, words) in [
+                (["no-such-pool/x"], "there is no dataset"), (["--keep", "7", fixture.name("a")], "no retention rule"),
+                (["--prefix", "", fixture.name("a")], "empty"), (["-r"], "needs a dataset"),
+                ([fixture.name("a") + "@x"], "is a snapshot"),
+            ] {
+                let (status, output, messages) = try await KairosProcess.output(["prune"] + arguments)
+                #expect(!status.isSuccess && output.isEmpty && messages.contains(words), "\(arguments): \(messages)")
+            }
+        }
+    }
+}
