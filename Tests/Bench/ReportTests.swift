@@ -51,7 +51,8 @@ struct ReportTests {
                 name: $0.0, contender: $0.1, measures: bench.measures($0.1), days: bench.days(of: $0.1))
         }
         let report = ComparisonReport(
-            plotter: try Gnuplot(), name: "test", entries: entries, length: bench.day.seconds, curves: bench.sweep())
+            plotter: try Gnuplot(), name: "test-<1>", entries: entries, length: bench.day.seconds, curves: bench.sweep()
+        )
         var page = HTMLPage(title: "Kairos <and> cron")
         try report.add(
             to: &page, headings: ["A", "B"], rows: [["1", day.name]], remarks: ["5 > 3 & \u{1b}[31m"])

@@ -144,7 +144,7 @@ final class KairosContender: Sendable {
         }
         let (reading, writing) = (ends[0], ends[1])
         do {
-            pid = try ChildProcess.spawn(kairos, ["run", "--json"] + arguments) { actions in
+            pid = try ChildProcess.spawn(kairos, ["run", "--json", "--no-prune"] + arguments) { actions in
                 posix_spawn_file_actions_adddup2(&actions, writing, STDOUT_FILENO)
             }
         } catch {

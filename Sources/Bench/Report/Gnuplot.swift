@@ -31,7 +31,7 @@ public struct Gnuplot: Sendable {
     ///
     /// - Parameters:
     ///   - script: after the settings that all pictures share. Colours 1 to 6 are `ls 1` to `ls 6`.
-    ///   - name: of the picture: a page has one of each.
+    ///   - name: of the picture: a page has one of each. Letters, digits and underscores; others become those.
     func svg(
         _ script: String, _ tables: [Table], name: String, width: Int = 960, height: Int
     ) throws(Failure) -> String {
@@ -79,6 +79,8 @@ public struct Gnuplot: Sendable {
     /// Blue, orange, green, red, purple, brown that stand out on white and on black; lines of axes in a grey between. Words take
     /// the page's colour by its style sheet.
     private static func style(_ name: String, _ width: Int, _ height: Int) -> String {
+        // gnuplot ends at any other character.
+        let name = String(name.map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "_" })
         let colours = ["#3b82f6", "#f97316", "#22a355", "#e5484d", "#a855f7", "#a0764b"]
         let lines = colours.enumerated().map { "set style line \($0 + 1) lc rgb '\($1)' lw 1.6 pt 7 ps 0.5" }
         return """
