@@ -55,7 +55,9 @@ let package = Package(
         module("Trace", ["Tracing", "Datasets", "CLinux", systemPackage]),
         module("Snapshots", ["Background", "CLinux", "Datasets", "CZFSCore", systemPackage]),
         module("Retention", ["Policy", "Datasets", "Snapshots"]),
-        module("Daemon", ["Background", "BPF", "Tracing", "Snapshots", "Datasets", "Policy", "CLinux", systemPackage]),
+        module(
+            "Daemon",
+            ["Background", "BPF", "Tracing", "Snapshots", "Retention", "Datasets", "Policy", "CLinux", systemPackage]),
         module("Scratch", ["Background", "Datasets", "CLinux", systemPackage]),
         module(
             "Demo",

@@ -17,7 +17,8 @@ struct RunCommand: ParsableCommand {
             A dataset is snapshotted when nothing changed in it for --quiet, and at the latest --max-delay after its first \
             change that no snapshot holds; two snapshots are never closer than --min-interval. Without a change there is \
             none. Flags win over the properties kairos:quiet, kairos:max-delay, kairos:min-interval, kairos:commit-quiet \
-            and kairos:ignore of the dataset. Durations: 500ms, 2s, 1m30s, 1h.
+            and kairos:ignore of the dataset. Each quarter of an hour the snapshots are thinned ('kairos prune --help'), but \
+            with --no-prune. Durations: 500ms, 2s, 1m30s, 1h.
 
             EXAMPLES:
               kairos run tank/home           one dataset
@@ -57,6 +58,12 @@ struct RunCommand: ParsableCommand {
 
     @Option(help: ArgumentHelp("What snapshot names begin with.", valueName: "text"))
     var prefix = SnapshotPrefix.standard.text
+
+    @Flag(help: "Destroy no snapshots. Else those that kairos:keep does not keep go, as 'kairos prune' tells.")
+    var noPrune = false
+
+    @Option(help: .hidden)
+    var pruneInterval: String?
 
     @Flag(help: "Take no snapshot; say which would be taken.")
     var dryRun = false
@@ -159,6 +166,8 @@ struct RunCommand: ParsableCommand {
             throw Output.failure("--audit \(self.audit): at least 1s, or 'off'", status: 64)
         }
         configuration.dryRun = dryRun
+        if let interval = try duration("--prune-interval", pruneInterval) { configuration.prune = interval }
+        if noPrune { configuration.prune = nil }
         configuration.tellsChanges = changes
         configuration.ringBytes = ringBytes
         return configuration

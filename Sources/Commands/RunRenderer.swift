@@ -44,6 +44,11 @@ final class TextRunRenderer: RunRenderer {
             output.message(
                 "unresolved: \(record.operation.name) \(SafeText.line(record.name?.text ?? [])) "
                     + "by \(SafeText.line(record.process.command))[\(record.process.pid)]: \(reason)")
+        case .pruned(let report):
+            let busy = report.busy == 0 ? "" : ", \(report.busy) in use are tried again"
+            output.message(
+                "\(SafeText.line(report.dataset)): \(Human.count(report.destroyed, "snapshot")) destroyed that no rule "
+                    + "keeps (\(report.rule))\(busy)")
         case .notice(let text), .warning(let text): output.message(SafeText.line(text, limit: 2000))
         case .stopped(let summary):
             statusLine = ""
@@ -124,6 +129,7 @@ final class TextRunRenderer: RunRenderer {
             parts.append("\(Human.count(summary.checks, "check")) (\(summary.checksUnchanged) found nothing)")
         }
         if summary.missed > 0 { parts.append("\(summary.missed) MISSED by the probes, found by the audit") }
+        if summary.pruned > 0 { parts.append("\(Human.count(summary.pruned, "snapshot")) destroyed that no rule kept") }
         parts.append("longest window \(summary.longestWindowMilliseconds) ms")
         var line = "stopped: " + parts.joined(separator: ", ")
         if !summary.leftAtRisk.isEmpty {
@@ -236,6 +242,14 @@ final class JSONRunRenderer: RunRenderer {
         var mayBeReads: Bool
     }
 
+    private struct Pruned: Encodable {
+        let event = "pruned"
+        var dataset: String
+        var rule: String
+        var destroyed: Int
+        var busy: Int
+    }
+
     private struct Stopped: Encodable {
         let event = "stopped"
         var summary: Summary
@@ -265,6 +279,11 @@ final class JSONRunRenderer: RunRenderer {
                     Failure(
                         dataset: failure.dataset, operation: failure.operation, error: failure.error,
                         retries: failure.retryAt != nil)))
+        case .pruned(let report):
+            output.line(
+                Output.json(
+                    Pruned(
+                        dataset: report.dataset, rule: report.rule, destroyed: report.destroyed, busy: report.busy)))
         case .notice(let text): output.line(Output.json(Message(event: "notice", text: text)))
         case .warning(let text): output.line(Output.json(Message(event: "warning", text: text)))
         case .stopped(let summary): output.line(Output.json(Stopped(summary: summary)))

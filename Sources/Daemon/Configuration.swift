@@ -21,6 +21,8 @@ public struct Configuration: Sendable {
     public var probes: ProbeSet?
     /// How often ZFS's own figures are compared with what the probes said; nil for never.
     public var audit: Duration? = .seconds(600)
+    /// How often Kairos's snapshots are thinned by their rules; nil for never.
+    public var prune: Duration? = .seconds(900)
     /// What takes the snapshots.
     public var engine = EngineChoice.auto
     /// The ring's size in bytes.

@@ -17,6 +17,7 @@ public final class Daemon {
         case attempts([AttemptResult])
         case resolved([ResolvedRecord])
         case listed(Result<DatasetCatalog.Listing, ZFSError>)
+        case pruned(PruneResult)
         case stop
     }
 
@@ -53,6 +54,9 @@ public final class Daemon {
     var hasGroups = false
     /// When ZFS's figures are compared with what the probes said, next time.
     var nextAudit: UInt64?
+    /// When snapshots that no rule keeps are looked for, next time; and whether that is under way.
+    var nextPrune: UInt64?
+    var isPruning = false
     let inbox: Inbox<Message>
     let loop: EventLoop
     let mountInfo: FileDescriptor
@@ -142,6 +146,11 @@ public final class Daemon {
         nextAudit = configuration.audit.map {
             Instant(nanoseconds: SystemClock.monotonic()).advanced(by: $0).nanoseconds
         }
+        if !configuration.dryRun {
+            nextPrune = configuration.prune.map {
+                Instant(nanoseconds: SystemClock.monotonic()).advanced(by: $0).nanoseconds
+            }
+        }
         try watchAtStart(datasets)
         do {
             try loop.watch(probes.ring.descriptor, as: .ring)
@@ -217,6 +226,7 @@ public final class Daemon {
         relistIfDue(now)
         checkRemoteSuspicions(now)
         auditIfDue(now)
+        pruneIfDue(now)
         trustGroups()
         var due: [(UInt64, PolicyAction)] = []
         // Such a record woke us for what is in its slot, and will not do so again.
@@ -233,7 +243,8 @@ public final class Daemon {
         // Records that were taken along with an attempt may be of datasets that were looked at before.
         if begin(due) { deadline = now }
         for other in [
-            candidateRearm, relistAt, remoteDeadline, nextAudit, resolverDeadline(now), stuckDeadline(now),
+            candidateRearm, relistAt, remoteDeadline, nextAudit, isPruning ? nil : nextPrune, resolverDeadline(now),
+            stuckDeadline(now),
             stopDeadline(now),
         ] {
             if let other { deadline = min(deadline ?? other, other) }
@@ -369,6 +380,7 @@ public final class Daemon {
         case .attempts(let results): for result in results { finish(result) }
         case .resolved(let records): take(records)
         case .listed(let result): take(result)
+        case .pruned(let result): take(result)
         case .stop: stop()
         }
     }

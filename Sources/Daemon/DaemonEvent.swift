@@ -18,6 +18,8 @@ public enum DaemonEvent: Sendable {
     case failure(FailureReport)
     /// A change by a path whose dataset could not be found: each dataset is checked.
     case unresolved(Record, reason: String)
+    /// Snapshots that no rule keeps were destroyed, or could not be.
+    case pruned(PruneReport)
     case notice(String)
     case warning(String)
     /// Something of it differs from the one before.
@@ -46,6 +48,14 @@ public enum DaemonEvent: Sendable {
         /// When it is tried again, CLOCK_MONOTONIC nanoseconds; nil when it is not, because Kairos is stopping.
         public var retryAt: UInt64?
         public var atRiskSince: UInt64?
+    }
+
+    public struct PruneReport: Sendable {
+        public var dataset: String
+        public var rule: String
+        /// How many were destroyed, and how many were in use and are tried again.
+        public var destroyed: Int
+        public var busy: Int
     }
 
     public struct Status: Hashable, Sendable {
@@ -106,6 +116,8 @@ public struct Summary: Sendable, Hashable, Codable {
     /// Looks of an audit at a dataset, and how many found a change that no probe had seen.
     public var audits: UInt64 = 0
     public var missed: UInt64 = 0
+    /// Snapshots that no rule kept.
+    public var pruned: UInt64 = 0
     /// Paths that could not be resolved; each led to a check.
     public var unresolved: UInt64 = 0
     /// The longest time from a change to the end of the snapshot that captured it, milliseconds.

@@ -192,7 +192,7 @@ extension DemoRun {
         case .unchanged(let dataset): settled.insert(dataset)
         case .failure(let failure): tell(.message("\(failure.dataset): \(failure.operation) failed: \(failure.error)"))
         case .warning(let text), .notice(let text): tell(.message(text))
-        case .ready, .missed, .unresolved, .status, .stopped: break
+        case .ready, .missed, .unresolved, .pruned, .status, .stopped: break
         }
         awaited?.take(event)
     }

@@ -149,6 +149,33 @@ extension IntegrationTests {
             }
         }
 
+        @Test("kairos run thins beside its work and tells of it; with --no-prune it does not")
+        func inRun() async throws {
+            try await dataset("prune-run") { fixture, dataset in
+                // Of today: a pause of over a week counts in part only, and keeps the last one before it.
+                let names = (0..<5).map { name(secondsAgo: Int64(8 - $0) * 7_200) }
+                try await snapshot(fixture, dataset, names)
+                try await fixture.zfs("set", "kairos:keep=1h=all", dataset)
+                func run(_ options: [String], until isDone: @Sendable (KairosProcess) -> Bool) async throws {
+                    try await KairosProcess.run(
+                        ["run", "--json", "--prune-interval", "100ms"] + .prompt + options + [dataset]
+                    ) { kairos in
+                        try await kairos.ready()
+                        try write("a change", to: fixture.path("prune-run") + "/file-\(options.count)")
+                        #expect(await wait(for: .seconds(60)) { isDone(kairos) }, "\(kairos.transcript)")
+                        let (status, summary) = try await kairos.stop()
+                        #expect(status.isSuccess && summary?.failures == 0, "\(kairos.transcript)")
+                    }
+                }
+                let isTaken = { @Sendable (kairos: KairosProcess) in kairos.events.contains { $0.event == "snapshot" } }
+                try await run(["--no-prune"], until: isTaken)
+                #expect(try await fixture.snapshots(of: "prune-run").prefix(5) == names[...])
+                try await run([]) { kairos in isTaken(kairos) && kairos.events.contains { $0.event == "pruned" } }
+                let left = try await fixture.snapshots(of: "prune-run")
+                #expect(left.count >= 2 && Set(left).isDisjoint(with: names), "\(left)")
+            }
+        }
+
         @Test("what is no dataset, rule or prefix is refused, and nothing is done")
         func refused() async throws {
             let fixture = try Fixture.current()
