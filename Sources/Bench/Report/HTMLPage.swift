@@ -17,10 +17,11 @@ public struct HTMLPage: Sendable {
         body.append("<figure>\(svg)<figcaption>\(Self.escaped(caption))</figcaption></figure>")
     }
 
-    /// The last column to the left, the others to the right.
+    /// The last column, which says what a row is of, comes first: on a narrow screen it stays when the others are scrolled.
     public mutating func table(_ headings: [String], _ rows: [[String]]) {
         func row(_ cells: [String], _ tag: String) -> String {
-            "<tr>" + cells.map { "<\(tag)>\(Self.escaped($0))</\(tag)>" }.joined() + "</tr>"
+            "<tr>" + (cells.suffix(1) + cells.dropLast()).map { "<\(tag)>\(Self.escaped($0))</\(tag)>" }.joined()
+                + "</tr>"
         }
         body.append(
             "<div class=\"wide\"><table><thead>\(row(headings, "th"))</thead><tbody>"
@@ -43,8 +44,8 @@ public struct HTMLPage: Sendable {
         figure { margin: 1rem 0; } figcaption { color: var(--faint); font-size: .9rem; }
         svg { width: 100%; height: auto; } svg text { fill: var(--ink); }
         .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-        th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-        th { color: var(--faint); font-weight: 600; } th:last-child, td:last-child { text-align: left; }
+        th, td { padding: .25rem .45rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+        th { color: var(--faint); font-weight: 600; } th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--paper); }
         </style>
         </head>
         <body>
