@@ -243,9 +243,8 @@ public final class Daemon {
         // Records that were taken along with an attempt may be of datasets that were looked at before.
         if begin(due) { deadline = now }
         for other in [
-            candidateRearm, relistAt, remoteDeadline, nextAudit, isPruning ? nil : nextPrune, resolverDeadline(now),
-            stuckDeadline(now),
-            stopDeadline(now),
+            candidateRearm, relistAt, remoteDeadline, isStopping ? nil : nextAudit,
+            isStopping || isPruning ? nil : nextPrune, resolverDeadline(now), stuckDeadline(now), stopDeadline(now),
         ] {
             if let other { deadline = min(deadline ?? other, other) }
         }
