@@ -167,6 +167,14 @@ uint64_t kairos_monotonic_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+uint64_t kairos_boottime_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 void kairos_wall_clock(int64_t *seconds, int64_t *nanoseconds)
 {
 	struct timespec t;

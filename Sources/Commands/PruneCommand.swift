@@ -17,7 +17,7 @@ struct PruneCommand: ParsableCommand {
 
             Never destroyed, whatever the rule says: what Kairos did not make (name and its own kairos:trigger must agree), what is \
             held ('zfs hold'), cloned or bookmarked, and the newest snapshot of a dataset. A clock that jumps makes nothing old: time between \
-            two snapshots of a pool counts for a week or two at most.
+            two snapshots of a pool counts in full up to a week, and a longer pause as one step of the rule.
 
             EXAMPLES:
               kairos prune --dry-run              what would go, and why the others stay
@@ -76,30 +76,52 @@ struct PruneCommand: ParsableCommand {
         Output.ignoreBrokenPipe()
         let command = try ZFSAccess.command(at: zfsCommand)
         let chosen = try select(command)
-        let now = SystemClock.wall(at: SystemClock.monotonic())
-        let survey = blocking {
-            await DatasetRetention.plans(
-                for: chosen, rule: rule, prefix: prefix, command: command,
-                now: now.seconds * 1_000_000_000 + now.nanoseconds)
-        }
-        var isWhole = survey.failures.isEmpty
-        for failure in survey.failures { Output.message("\(SafeText.line(failure.dataset)): \(failure.why)") }
+        let stop = StopSignal()
+        var round = PruneRound(command, rule: rule, prefix: prefix)
+        var isWhole = true
         var rows: [PruneRow] = []
-        for plan in survey.plans {
+        for dataset in chosen where !stop.isSet {
+            let wall = SystemClock.wall()
+            let now = wall.seconds * 1_000_000_000 + wall.nanoseconds
+            let planned: Result<DatasetRetention, PruneRound.Refusal>
+            (planned, round) = blocking { [round] in
+                var round = round
+                do throws(PruneRound.Refusal) {
+                    return (.success(try await round.plan(for: dataset.name, guid: dataset.guid, now: now)), round)
+                } catch { return (.failure(error), round) }
+            }
+            let retention: DatasetRetention
+            do throws(PruneRound.Refusal) { retention = try planned.get() } catch {
+                Output.message("\(SafeText.line(error.dataset)): \(error.why)")
+                isWhole = false
+                continue
+            }
             var outcome: Pruner.Outcome?
             if !dryRun {
-                outcome = blocking { await Pruner(command).destroy(plan.plan.doomed.map(\.name), of: plan.dataset) }
+                let pruner = Pruner(command, prefix: prefix, isStopped: { stop.isSet })
+                outcome = blocking { await pruner.destroy(retention) }
             }
-            for error in outcome?.errors ?? [] { Output.message("\(SafeText.line(plan.dataset)): \(error)") }
-            isWhole = isWhole && outcome?.failed.isEmpty ?? true
-            let own = PruneRow.rows(of: plan, outcome)
+            for error in outcome?.errors ?? [] {
+                Output.message("\(SafeText.line(dataset.name)): \(error)")
+                round.note(error, of: dataset.name)
+            }
+            if let why = outcome?.why { Output.message("\(SafeText.line(dataset.name)): pruned in part: \(why)") }
+            isWhole = isWhole && (outcome.map { $0.failed.isEmpty && $0.left.isEmpty } ?? true)
+            let future = retention.plan.verdicts.count { $0.verdict == .future }
+            if future > 0 {
+                Output.message(
+                    "\(SafeText.line(dataset.name)): \(Human.count(future, "snapshot")) of a time that this clock calls the future: kept; is the clock right?"
+                )
+            }
+            let own = PruneRow.rows(of: retention, outcome)
             if json {
                 rows += own
             } else if !quiet {
-                show(plan, own, outcome)
+                show(retention, own, outcome)
             }
         }
         if json { Output.line(Output.json(rows)) }
+        if let signal = stop.signal { throw ExitCode(128 + signal) }
         if !isWhole { throw ExitCode(1) }
     }
 
@@ -143,6 +165,8 @@ struct PruneCommand: ParsableCommand {
         }
         var line = "\(name): \(outcome.destroyed.count) of \(Human.count(rows.count, "snapshot")) destroyed (\(rule))"
         if !outcome.busy.isEmpty { line += "; \(outcome.busy.count) in use, tried again the next time" }
+        if !outcome.gone.isEmpty { line += "; \(outcome.gone.count) gone already" }
+        if !outcome.left.isEmpty { line += "; \(outcome.left.count) not tried" }
         if !outcome.failed.isEmpty { line += "; \(outcome.failed.count) FAILED" }
         Output.line(line)
     }
@@ -155,7 +179,7 @@ struct PruneCommand: ParsableCommand {
 
 /// One snapshot, and what becomes of it.
 struct PruneRow: Encodable {
-    enum Fate: String, Encodable { case stays, goes, destroyed, busy, failed }
+    enum Fate: String, Encodable { case stays, goes, destroyed, gone, busy, failed, left }
 
     var dataset: String
     var snapshot: String
@@ -186,8 +210,13 @@ struct PruneRow: Encodable {
     }
 
     static func rows(of retention: DatasetRetention, _ outcome: Pruner.Outcome?) -> [PruneRow] {
-        let destroyed = Set(outcome?.destroyed ?? [])
-        let busy = Set(outcome?.busy ?? [])
+        var fates: [String: Fate] = [:]
+        if let outcome {
+            for (fate, names) in [
+                (Fate.destroyed, outcome.destroyed), (.gone, outcome.gone), (.busy, outcome.busy),
+                (.failed, outcome.failed), (.left, outcome.left),
+            ] { for name in names { fates[name] = fate } }
+        }
         return retention.plan.verdicts.map { snapshot, verdict in
             var row = PruneRow(
                 dataset: retention.dataset, snapshot: snapshot.name, time: snapshot.time, fate: .stays,
@@ -197,10 +226,7 @@ struct PruneRow: Encodable {
                 row.boundary = boundary
             }
             guard !verdict.isKept else { return row }
-            row.fate =
-                outcome == nil
-                ? .goes
-                : destroyed.contains(snapshot.name) ? .destroyed : busy.contains(snapshot.name) ? .busy : .failed
+            row.fate = outcome == nil ? .goes : fates[snapshot.name] ?? .left
             return row
         }
     }

@@ -2,32 +2,70 @@ import Background
 import Datasets
 import Policy
 import Retention
+import Synchronization
 import Tracing
 
 /// What became of one round of thinning.
 struct PruneResult: Sendable {
     var datasets: [(retention: DatasetRetention, outcome: Pruner.Outcome)] = []
-    var failures: [(dataset: String, why: String)] = []
+    var refusals: [PruneRound.Refusal] = []
+}
+
+/// Whether the daemon stops, for threads that work beside it.
+final class StopFlag: Sendable {
+    private let flag = Atomic(false)
+    var isSet: Bool { flag.load(ordering: .relaxed) }
+    func set() { flag.store(true, ordering: .relaxed) }
+}
+
+/// Tells when somebody set the wall clock: against the clock that nobody sets.
+struct ClockWatch {
+    /// Wall minus boot, nanoseconds, when it was looked at last.
+    private var offset: Int64?
+
+    /// How far the wall clock was set since the last call, nanoseconds, either way.
+    mutating func step(
+        wall: (seconds: Int64, nanoseconds: Int64) = SystemClock.wall(), boot: UInt64 = SystemClock.boot()
+    ) -> UInt64 {
+        let (seconds, over) = wall.seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        let now = (over ? .max : seconds) &+ wall.nanoseconds &- Int64(clamping: boot)
+        defer { offset = now }
+        return offset.map { ($0 &- now).magnitude } ?? 0
+    }
 }
 
 extension Daemon {
+    /// So far the wall clock may be moved, by NTP's slewing say, before its ages are not relied on: nanoseconds.
+    static let clockTolerance: UInt64 = 60_000_000_000
+
     /// Destroys what no rule keeps, beside everything else: a snapshot that is due meanwhile is not held up.
     func pruneIfDue(_ now: UInt64) {
         guard let at = nextPrune, let interval = configuration.prune, now >= at, !isPruning, !isStopping else { return }
-        nextPrune = Instant(nanoseconds: now).advanced(by: interval).nanoseconds
+        let step = clockWatch.step()
+        if step > Self.clockTolerance {
+            // By a clock that was just set everything may seem old. The next round goes by it, when it still shows the same.
+            nextPrune = Instant(nanoseconds: now).advanced(by: interval).nanoseconds
+            report(
+                .warning(
+                    "the clock was set by \(step / 1_000_000_000) s; no snapshots are thinned until the next round, in \(interval)"
+                ))
+            return
+        }
         isPruning = true
-        let infos = watched.values.map(\.info).sorted { $0.name < $1.name }
-        let wall = SystemClock.wall(at: now)
-        let (command, prefix, inbox) = (command, configuration.prefix, inbox)
+        let datasets = watched.values.map { (name: $0.info.name, guid: $0.info.guid) }.sorted { $0.name < $1.name }
+        let (command, prefix, inbox, stopFlag) = (command, configuration.prefix, inbox, stopFlag)
         WorkerThreads.shared.task {
-            let survey = await DatasetRetention.plans(
-                for: infos, prefix: prefix, command: command, now: wall.seconds * 1_000_000_000 + wall.nanoseconds)
-            var result = PruneResult(failures: survey.failures)
-            for retention in survey.plans {
-                let doomed = retention.plan.doomed.map(\.name)
-                guard !doomed.isEmpty else { continue }
-                let outcome = await Pruner(command).destroy(doomed, of: retention.dataset)
-                result.datasets.append((retention, outcome))
+            var result = PruneResult()
+            var round = PruneRound(command, prefix: prefix)
+            for (name, guid) in datasets where !stopFlag.isSet {
+                do throws(PruneRound.Refusal) {
+                    let wall = SystemClock.wall()
+                    let retention = try await round.plan(
+                        for: name, guid: guid, now: wall.seconds * 1_000_000_000 + wall.nanoseconds)
+                    let outcome = await Pruner(command, prefix: prefix, isStopped: { stopFlag.isSet }).destroy(retention)
+                    for error in outcome.errors { round.note(error, of: name) }
+                    result.datasets.append((retention, outcome))
+                } catch { result.refusals.append(error) }
             }
             inbox.post(.pruned(result))
         }
@@ -35,17 +73,32 @@ extension Daemon {
 
     func take(_ result: PruneResult) {
         isPruning = false
-        for (dataset, why) in result.failures {
-            let line = "\(dataset): not pruned: \(why)"
+        // From its end: rounds that take longer than the pause between them would leave none.
+        if let interval = configuration.prune {
+            nextPrune = Instant(nanoseconds: SystemClock.monotonic()).advanced(by: interval).nanoseconds
+        }
+        for refusal in result.refusals {
+            let line = "\(SafeText.line(refusal.dataset)): not pruned: \(refusal.why)"
             if told.isNew(line) { report(.warning(line)) }
         }
         for (retention, outcome) in result.datasets {
+            let name = SafeText.line(retention.dataset)
             for error in outcome.errors {
-                let line = "\(retention.dataset): not pruned: \(error)"
+                let line = "\(name): not pruned: \(error)"
+                if told.isNew(line) { report(.warning(line)) }
+            }
+            if let why = outcome.why, why != "stopped" {
+                report(.warning("\(name): pruned in part: \(why); tried again the next time"))
+            }
+            let future = retention.plan.verdicts.count { $0.verdict == .future }
+            if future > 0 {
+                let line =
+                    "\(name): snapshots with times that this clock calls the future: they are kept, and grow no older until then; is the clock right?"
                 if told.isNew(line) { report(.warning(line)) }
             }
             summary.pruned += UInt64(outcome.destroyed.count)
-            guard !outcome.destroyed.isEmpty else { continue }
+            let busy = "\(name): \(outcome.busy.count) in use"
+            guard !outcome.destroyed.isEmpty || !outcome.busy.isEmpty && told.isNew(busy) else { continue }
             report(
                 .pruned(
                     DaemonEvent.PruneReport(

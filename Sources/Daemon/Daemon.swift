@@ -57,6 +57,8 @@ public final class Daemon {
     /// When snapshots that no rule keeps are looked for, next time; and whether that is under way.
     var nextPrune: UInt64?
     var isPruning = false
+    var clockWatch = ClockWatch()
+    let stopFlag = StopFlag()
     let inbox: Inbox<Message>
     let loop: EventLoop
     let mountInfo: FileDescriptor
@@ -146,6 +148,7 @@ public final class Daemon {
         nextAudit = configuration.audit.map {
             Instant(nanoseconds: SystemClock.monotonic()).advanced(by: $0).nanoseconds
         }
+        _ = clockWatch.step()
         if !configuration.dryRun {
             nextPrune = configuration.prune.map {
                 Instant(nanoseconds: SystemClock.monotonic()).advanced(by: $0).nanoseconds
@@ -319,6 +322,7 @@ public final class Daemon {
     func stop() {
         guard !isStopping else { return }
         isStopping = true
+        stopFlag.set()
         // The last records first: they are what the last snapshots are of.
         _ = drain()
         suspectWhatWasLost()

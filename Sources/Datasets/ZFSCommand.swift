@@ -6,8 +6,10 @@ import SystemPackage
 /// A command that has begun runs to its end, whatever becomes of the task that asked for it: half a snapshot of a group
 /// helps nobody. Only its time limit ends it early.
 public struct ZFSCommand: Sendable, Hashable {
-    /// The most that is read of a command's standard output, in bytes.
+    /// The most that is read of a command's standard output, in bytes, when the caller sets no limit of its own.
     public static let outputLimit = 16 << 20
+    /// For the snapshots of a pool: some two million rows.
+    public static let snapshotsLimit = 256 << 20
     /// The most that is read of a command's standard error, in bytes.
     public static let errorLimit = 64 << 10
 
@@ -43,12 +45,15 @@ public struct ZFSCommand: Sendable, Hashable {
     /// - Parameters:
     ///   - arguments: as the command gets them, one by one; no shell sees them.
     ///   - timeLimit: after this long the command is killed; without it `self.timeLimit` holds.
+    ///   - outputLimit: a command that writes more, in bytes, is killed.
     /// - Returns: its standard output.
     /// - Throws: when it cannot be run, or ends with anything but exit status 0.
     @discardableResult
-    public func run(_ arguments: [String], timeLimit: Duration? = nil) async throws(ZFSError) -> [UInt8] {
+    public func run(
+        _ arguments: [String], timeLimit: Duration? = nil, outputLimit: Int = Self.outputLimit
+    ) async throws(ZFSError) -> [UInt8] {
         try Self.check(
-            await Self.execute(zfs, "zfs", arguments, timeLimit ?? self.timeLimit), "zfs", arguments
+            await Self.execute(zfs, "zfs", arguments, timeLimit ?? self.timeLimit, outputLimit), "zfs", arguments
         )
     }
 
@@ -89,7 +94,8 @@ public struct ZFSCommand: Sendable, Hashable {
 
 extension ZFSCommand {
     private static func execute(
-        _ path: String, _ program: String, _ arguments: [String], _ limit: Duration?
+        _ path: String, _ program: String, _ arguments: [String], _ limit: Duration?,
+        _ outputLimit: Int = Self.outputLimit
     ) async throws(ZFSError) -> Output {
         let failure = { (kind: ZFSError.Kind, exit: ZFSError.Exit, words: String) in
             ZFSError(

@@ -22,12 +22,15 @@ public struct RetainedSnapshot: Sendable, Hashable {
     public var time: Int64
     /// ZFS's own order.
     public var createtxg: UInt64
+    /// Its own for ever: another snapshot of the same name has another one. 0: not known.
+    public var guid: UInt64
     public var protections: Set<Protection>
 
-    public init(name: String, time: Int64, createtxg: UInt64, protections: Set<Protection> = []) {
+    public init(name: String, time: Int64, createtxg: UInt64, guid: UInt64 = 0, protections: Set<Protection> = []) {
         self.name = name
         self.time = time
         self.createtxg = createtxg
+        self.guid = guid
         self.protections = protections
     }
 }
@@ -36,7 +39,8 @@ public struct RetainedSnapshot: Sendable, Hashable {
 public struct RetentionPlan: Sendable, Hashable {
     public enum Verdict: Sendable, Hashable {
         case protected([RetainedSnapshot.Protection])
-        /// The newest of all: what replication and the next comparison go by.
+        /// The newest of all, or of Kairos's own: what replication and the next comparison go by, and the newest state that nobody
+        /// else can take away.
         case newest
         /// The clock calls its time the future.
         case future
@@ -75,7 +79,7 @@ public struct RetentionPlan: Sendable, Hashable {
         .sorted { (ordered[$0].time, $0) < (ordered[$1].time, $1) }
         var kept: [Int: Verdict] = [:]
         for (place, tier) in rule.tiers.enumerated() {
-            let cutoff = clock.cutoff(tier.span.clampedNanoseconds)
+            let cutoff = clock.cutoff(tier)
             for (position, index) in ours.enumerated() where kept[index] == nil {
                 let time = ordered[index].time
                 guard let step = tier.step?.clampedNanoseconds else {
@@ -90,9 +94,11 @@ public struct RetentionPlan: Sendable, Hashable {
                 kept[index] = .rule(tier: place, boundary: boundary)
             }
         }
+        // Somebody else's may be gone the next moment.
+        let newestOfOurs = ours.max()
         verdicts = ordered.enumerated().map { index, snapshot in
             if !snapshot.protections.isEmpty { return (snapshot, .protected(snapshot.protections.sorted())) }
-            if index == ordered.count - 1 { return (snapshot, .newest) }
+            if index == ordered.count - 1 || index == newestOfOurs { return (snapshot, .newest) }
             if snapshot.time > clock.now { return (snapshot, .future) }
             return (snapshot, kept[index] ?? .destroy)
         }

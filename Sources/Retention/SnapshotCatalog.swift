@@ -6,24 +6,34 @@ public struct SnapshotCatalog: Sendable {
     /// The command that is asked.
     public let command: ZFSCommand
 
-    private static let own = SnapshotProperties.trigger
-    private static let common = ["guid", "creation", "userrefs", own]
+    /// ZFS makes these values itself: none holds a newline, so none forges a row.
+    private static let common = ["guid", "creation", "userrefs"]
     /// zfs-fuse has neither.
     private static let newer = ["createtxg", "clones"]
+    /// Names carry milliseconds, ZFS's own times seconds. What differs by more than this (nanoseconds) was not taken when its name says.
+    static let tolerance: Int64 = 60_000_000_000
 
     public init(_ command: ZFSCommand) { self.command = command }
 
     /// When the snapshots of a pool were made, by the pool's clock: nanoseconds since 1970, in any order.
     public func times(inPool pool: String) async throws(ZFSError) -> [Int64] {
-        let bytes = try await command.run(["get", "-H", "-p", "-r", "-o", "name,value", "creation", pool])
+        let bytes = try await command.run(
+            ["get", "-H", "-p", "-r", "-o", "name,value", "creation", pool], outputLimit: ZFSCommand.snapshotsLimit)
         return ZFSOutput.table(bytes, columns: 2).rows.filter { $0[0].contains("@") }
             .compactMap { Int64($0[1]).flatMap(Self.nanoseconds) }
+    }
+
+    /// The GUID of a dataset.
+    public func guid(of dataset: String) async throws(ZFSError) -> UInt64? {
+        let bytes = try await command.run(["get", "-H", "-p", "-o", "value", "guid", dataset])
+        return ZFSOutput.table(bytes, columns: 1).rows.first.flatMap { UInt64($0[0]) }
     }
 
     /// The snapshots of a dataset, none of those below it, in ZFS's order.
     ///
     /// Kairos made a snapshot when its name is one of Kairos's *and* `kairos:trigger` is set on the snapshot itself. A value that it has
-    /// from its dataset, or that came with a stream, says nothing.
+    /// from its dataset, or that came with a stream, says nothing. Its time is that of its name where ZFS's own is the same second or near
+    /// it; else ZFS's own, so that nobody ages a snapshot by a name, and a clock that was wrong when it was named is forgotten.
     public func snapshots(
         of dataset: String, prefix: SnapshotPrefix = .standard
     ) async throws(ZFSError) -> [RetainedSnapshot] {
@@ -32,41 +42,46 @@ public struct SnapshotCatalog: Sendable {
         var bytes: [UInt8]
         var clones: Set<String> = []
         do {
-            bytes = try await get(properties, of: dataset, ["-t", "snapshot"])
+            bytes = try await get("name,property,value", properties, of: dataset, ["-t", "snapshot"])
         } catch  where error.kind == .usage {
             properties = Self.common
-            bytes = try await get(properties, of: dataset, [])
+            bytes = try await get("name,property,value", properties, of: dataset, [])
             clones = try await origins(inPool: DatasetName.pool(of: dataset))
         }
-        // zfs-fuse tells of the dataset too, and of those below it: that is no value with newlines.
-        let prefixes = [start, Array((dataset + "/").utf8)]
-        let answer = ZFSOutput.properties(bytes, properties: properties) { name in
-            name == dataset || prefixes.contains { name.utf8.starts(with: $0) }
+        let isOld = properties.count == Self.common.count
+        var values: [String: [String: String]] = [:]
+        // zfs-fuse tells of the dataset too, and of those below it.
+        for row in ZFSOutput.table(bytes, columns: 3).rows where row[0].utf8.starts(with: start) {
+            values[row[0], default: [:]][row[1]] = row[2]
         }
-        let bookmarks = properties.count > Self.common.count ? try await bookmarks(of: dataset) : []
+        // Only where the value comes from: the value itself could hold lines that look like another snapshot's.
+        bytes = try await get(
+            "name,source", [SnapshotProperties.trigger], of: dataset, isOld ? [] : ["-t", "snapshot"])
+        var sources: [String: PropertySource] = [:]
+        for row in ZFSOutput.table(bytes, columns: 2).rows { sources[row[0]] = PropertySource(parsing: row[1]) }
+        let bookmarks = isOld ? [] : try await bookmarks(of: dataset)
         var read: [(snapshot: RetainedSnapshot, creation: Int64)] = []
-        for (name, values) in answer.values where name.utf8.starts(with: start) {
+        for (name, values) in values {
             let own = String(name.dropFirst(dataset.count + 1))
-            let creation = values["creation"].flatMap { Int64($0.value) }.flatMap(Self.nanoseconds)
-            let guid = values["guid"].flatMap { UInt64($0.value) }
-            let txg = values["createtxg"].flatMap { UInt64($0.value) }
-            let holds = values["userrefs"].flatMap { UInt64($0.value) }
+            let creation = values["creation"].flatMap { Int64($0) }.flatMap(Self.nanoseconds)
+            let guid = values["guid"].flatMap { UInt64($0) }
+            let txg = values["createtxg"].flatMap { UInt64($0) }
+            let holds = values["userrefs"].flatMap { UInt64($0) }
             var protections: Set<RetainedSnapshot.Protection> = []
             let kairos = SnapshotName(parsing: own, prefix: prefix)
-            if kairos == nil || values[Self.own]?.source != .local { protections.insert(.foreign) }
+            if kairos == nil || sources[name] != .local { protections.insert(.foreign) }
             if holds.map({ $0 > 0 }) ?? false { protections.insert(.held) }
-            if let own = values["clones"] { if !["", "-"].contains(own.value) { protections.insert(.cloned) } }
+            if let own = values["clones"], !["", "-"].contains(own) { protections.insert(.cloned) }
             if clones.contains(name) { protections.insert(.cloned) }
             if let guid, bookmarks.contains(guid) { protections.insert(.bookmarked) }
-            // A value with newlines can forge rows of another snapshot: then none is known for what it is.
             let isWhole =
-                creation != nil && guid != nil && holds != nil && answer.isClean
-                && (properties.count == Self.common.count || (txg != nil && values["clones"] != nil))
+                creation != nil && guid != nil && holds != nil && (isOld || (txg != nil && values["clones"] != nil))
             if !isWhole { protections.insert(.unknown) }
-            let time = kairos.map { $0.time.milliseconds * 1_000_000 } ?? creation ?? 0
             read.append(
                 (
-                    RetainedSnapshot(name: own, time: time, createtxg: txg ?? 0, protections: protections),
+                    RetainedSnapshot(
+                        name: own, time: Self.time(named: kairos, creation), createtxg: txg ?? 0, guid: guid ?? 0,
+                        protections: protections),
                     creation ?? 0
                 ))
         }
@@ -75,18 +90,25 @@ public struct SnapshotCatalog: Sendable {
                 < ($1.snapshot.createtxg, $1.creation, $1.snapshot.time, $1.snapshot.name)
         }
         // Without transaction groups the order is by the second in which they were made, and within it by Kairos's names.
-        if properties.count == Self.common.count {
+        if isOld {
             for index in read.indices { read[index].snapshot.createtxg = UInt64(index + 1) }
         }
         return read.map(\.snapshot)
     }
 
+    private static func time(named name: SnapshotName?, _ creation: Int64?) -> Int64 {
+        let (named, over) = (name?.time.milliseconds ?? 0).multipliedReportingOverflow(by: 1_000_000)
+        guard name != nil, !over else { return creation ?? 0 }
+        guard let creation else { return named }
+        return named >= creation - tolerance && named <= creation + tolerance ? named : creation
+    }
+
     private func get(
-        _ properties: [String], of dataset: String, _ options: [String]
+        _ columns: String, _ properties: [String], of dataset: String, _ options: [String]
     ) async throws(ZFSError) -> [UInt8] {
         try await command.run(
-            ["get", "-H", "-p", "-d", "1"] + options + ["-o", "name,property,source,value"]
-                + [properties.joined(separator: ","), dataset])
+            ["get", "-H", "-p", "-d", "1"] + options + ["-o", columns, properties.joined(separator: ","), dataset],
+            outputLimit: ZFSCommand.snapshotsLimit)
     }
 
     /// The GUIDs that bookmarks of a dataset stand for.
@@ -105,6 +127,7 @@ public struct SnapshotCatalog: Sendable {
 
     private static func nanoseconds(_ seconds: Int64) -> Int64? {
         let (product, over) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        return over ? nil : product
+        // Not so near the ends of time that a minute more would not fit.
+        return over || abs(seconds) > 9_000_000_000 ? nil : product
     }
 }

@@ -113,6 +113,9 @@ public final class Inbox<Message: Sendable>: Sendable {
 public enum SystemClock {
     public static func monotonic() -> UInt64 { kairos_monotonic_ns() }
 
+    /// As `monotonic()`, but it goes on while the machine sleeps.
+    public static func boot() -> UInt64 { kairos_boottime_ns() }
+
     /// Seconds since 1970, and nanoseconds.
     public static func wall() -> (seconds: Int64, nanoseconds: Int64) {
         var seconds: Int64 = 0

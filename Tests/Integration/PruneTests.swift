@@ -9,7 +9,7 @@ import Testing
 import struct Datasets.Timestamp
 
 extension IntegrationTests {
-    /// `kairos prune` on snapshots whose names tell of a year. It goes by the names, since the pool is of today.
+    /// `kairos prune` on snapshots whose names tell of a year. They were all made just now, so `DatedZFS` stands between.
     @Suite("kairos prune")
     struct PruneTests {
         struct Row: Decodable, Equatable {
@@ -30,7 +30,9 @@ extension IntegrationTests {
         }
 
         private func prune(_ arguments: String...) async throws -> [Row] {
-            let (status, output, messages) = try await KairosProcess.output(["prune", "--json"] + arguments)
+            let zfs = try DatedZFS(for: Fixture.current())
+            let (status, output, messages) = try await KairosProcess.output(
+                ["prune", "--json", "--zfs-command", zfs.path] + arguments)
             #expect(status.isSuccess, "\(messages)")
             return try JSONDecoder().decode([Row].self, from: Data(output.utf8))
         }
@@ -52,6 +54,7 @@ extension IntegrationTests {
         private func snapshot(_ fixture: Fixture, _ dataset: String, _ names: [String]) async throws {
             // zfs-fuse takes one a call.
             for name in names { try await fixture.zfs("snapshot", "-o", Self.trigger, "\(dataset)@\(name)") }
+            try DatedZFS(for: fixture).date(names)
         }
 
         @Test("what a dry run says goes is what goes; protected ones stay; a second run finds nothing")
@@ -135,7 +138,9 @@ extension IntegrationTests {
                 let stays = Set(names.suffix(3))
                 try await fixture.zfs("hold", "kairos-test", "\(dataset)@\(names[37])", "\(dataset)@\(names[38])")
                 for _ in 0..<8 {
-                    try await KairosProcess.run(["prune", "--keep", "1h=all", dataset]) { kairos in
+                    try await KairosProcess.run(
+                        ["prune", "--zfs-command", DatedZFS(for: fixture).path, "--keep", "1h=all", dataset]
+                    ) { kairos in
                         try await Task.sleep(for: .milliseconds(Int.random(in: 20...250, using: &random)))
                         try? kairos.signal(.kill)
                         _ = try await kairos.exit()
@@ -158,7 +163,8 @@ extension IntegrationTests {
                 try await fixture.zfs("set", "kairos:keep=1h=all", dataset)
                 func run(_ options: [String], until isDone: @Sendable (KairosProcess) -> Bool) async throws {
                     try await KairosProcess.run(
-                        ["run", "--json", "--prune-interval", "100ms"] + .prompt + options + [dataset]
+                        ["run", "--json", "--prune-interval", "100ms", "--zfs-command", DatedZFS(for: fixture).path]
+                            + .prompt + options + [dataset]
                     ) { kairos in
                         try await kairos.ready()
                         try write("a change", to: fixture.path("prune-run") + "/file-\(options.count)")

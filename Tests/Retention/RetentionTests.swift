@@ -39,7 +39,7 @@ struct RetentionTests {
     ) throws -> RetentionPlan {
         let rule = try RetentionRule(parsing: rule)
         let snapshots = times.enumerated().map { RetainedSnapshot(name: "\($0)", time: $1, createtxg: UInt64($0)) }
-        return RetentionPlan(snapshots, rule: rule, clock: RetentionClock(now: now, times: times, rule: rule))
+        return RetentionPlan(snapshots, rule: rule, clock: RetentionClock(now: now, times: times))
     }
 
     @Test("The state as of last Friday is kept although nothing changed on Friday")
@@ -80,9 +80,23 @@ struct RetentionTests {
                 RetainedSnapshot(name: "c", time: 3 * day, createtxg: 3),
             ]
             let times = (0..<400).map { Int64($0) * day }
-            let plan = RetentionPlan(snapshots, rule: rule, clock: RetentionClock(now: now, times: times, rule: rule))
+            let plan = RetentionPlan(snapshots, rule: rule, clock: RetentionClock(now: now, times: times))
             #expect(plan.verdicts.map(\.verdict) == [.protected([protection]), .destroy, .newest])
         }
+    }
+
+    @Test("Kairos's own newest stays where somebody else's is newer: that one may go any time")
+    func newestOfOurs() throws {
+        let rule = try RetentionRule(parsing: "1h=all")
+        let times = (0..<400).map { Int64($0) * day }
+        let snapshots = [
+            RetainedSnapshot(name: "a", time: day, createtxg: 1),
+            RetainedSnapshot(name: "b", time: 2 * day, createtxg: 2),
+            RetainedSnapshot(name: "daily", time: 3 * day, createtxg: 3, protections: [.foreign]),
+            RetainedSnapshot(name: "c", time: 900 * day, createtxg: 4),
+        ]
+        let plan = RetentionPlan(snapshots, rule: rule, clock: RetentionClock(now: 400 * day, times: times))
+        #expect(plan.verdicts.map(\.verdict) == [.destroy, .newest, .protected([.foreign]), .newest])
     }
 
     // MARK: Clocks
@@ -103,13 +117,35 @@ struct RetentionTests {
         #expect(back.doomed.isEmpty && back.verdicts.dropLast().allSatisfy { $0.verdict == .future })
     }
 
-    @Test("Machines that are off for long lose no more than what they would have lost in a week or two")
+    @Test("A pause of over a week counts as a step of the tier, or a tenth of its span; a shorter one in full")
     func off() throws {
-        let rule = try RetentionRule(parsing: "1h=all,30d=1d")
-        let clock = RetentionClock(now: 1000 * day, times: [10 * day, 11 * day], rule: rule)
-        // 989 days count as seven.
-        #expect(clock.cutoff(6 * day) == 11 * day && clock.cutoff(8 * day) == 10 * day)
-        #expect(clock.cutoff(9 * day) == .min)
+        let rule = try RetentionRule(parsing: "10d=all,30d=1d,2y=30d")
+        let clock = RetentionClock(now: 1000 * day, times: [10 * day, 11 * day, 990 * day])
+        // 10 days, then 979, then one.
+        #expect(clock.cutoff(rule.tiers[0]) == .min)
+        #expect(RetentionClock(now: 1000 * day, times: [10 * day, 999 * day]).cutoff(rule.tiers[0]) == .min)
+        let near = RetentionClock(now: 1000 * day, times: [10 * day, 990 * day, 994 * day, 997 * day])
+        #expect(near.cutoff(rule.tiers[0]) == 990 * day)
+        // Of 730 days: 10, then 30 for the pause, and no more witnesses.
+        #expect(clock.cutoff(rule.tiers[2]) == .min)
+        // What comes once in 50 days is no pause for a tier of a slot in 30.
+        let rare = RetentionClock(now: 2000 * day, times: (0..<40).map { Int64($0) * 50 * day })
+        #expect(rare.cutoff(rule.tiers[2]) == 1270 * day)
+    }
+
+    @Test("What is made once in a month grows old all the same")
+    func rare() throws {
+        let times = (0..<240).map { Int64($0) * 30 * day }
+        let kept = try plan(times, now: 240 * 30 * day).verdicts.count { $0.verdict.isKept }
+        #expect((50...100).contains(kept), "\(kept)")
+    }
+
+    @Test("Times at the ends of what can be told trap nowhere", arguments: [Int64.min, 0, Int64.max])
+    func ends(time: Int64) throws {
+        for now in [Int64.min, 0, 1_795_400_000 * second, Int64.max] {
+            _ = try plan([time, time, 0, Int64.max], now: now).doomed
+            _ = try plan([time], "292y=100y", now: now).doomed
+        }
     }
 
     // MARK: Properties
@@ -144,7 +180,7 @@ struct RetentionTests {
             }
         }
 
-        var clock: RetentionClock { RetentionClock(now: now, times: snapshots.map(\.time) + others, rule: rule) }
+        var clock: RetentionClock { RetentionClock(now: now, times: snapshots.map(\.time) + others) }
         var plan: RetentionPlan { RetentionPlan(snapshots, rule: rule, clock: clock) }
     }
 
@@ -154,7 +190,7 @@ struct RetentionTests {
             .sorted { ($0.time, $0.createtxg) < ($1.time, $1.createtxg) }
         var kept: Set<String> = []
         for tier in life.rule.tiers {
-            let cutoff = life.clock.cutoff(tier.span.clampedNanoseconds)
+            let cutoff = life.clock.cutoff(tier)
             guard let step = tier.step?.clampedNanoseconds else {
                 kept.formUnion(ours.filter { $0.time >= cutoff }.map(\.name))
                 continue
@@ -185,6 +221,11 @@ struct RetentionTests {
             destroyed += plan.doomed.count
             #expect(plan.doomed.allSatisfy { $0.protections.isEmpty && $0.time <= life.now }, "life \(number)")
             #expect(plan.verdicts.last?.verdict.isKept ?? true, "life \(number)")
+            // Somebody else may destroy his own: what is left then is the newest of Kairos's.
+            let own = life.snapshots.filter { !$0.protections.contains(.foreign) && $0.time <= life.now }
+            if let newest = own.max(by: { ($0.createtxg, $0.time) < ($1.createtxg, $1.time) }) {
+                #expect(!plan.doomed.contains(newest), "life \(number)")
+            }
             let byRule = keptByTheRule(life)
             for (snapshot, verdict) in plan.verdicts {
                 switch verdict {

@@ -41,6 +41,8 @@ int kairos_pwrite_again(int fd, uint64_t count);
 void kairos_getppid_again(uint64_t count);
 
 uint64_t kairos_monotonic_ns(void);
+/* CLOCK_BOOTTIME: goes on while the machine sleeps, and nobody sets it. */
+uint64_t kairos_boottime_ns(void);
 /* CLOCK_REALTIME: seconds, and nanoseconds of the second. */
 void kairos_wall_clock(int64_t *seconds, int64_t *nanoseconds);
 
