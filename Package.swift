@@ -13,6 +13,7 @@ let strict: [SwiftSetting] = [
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
 
 func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -30,6 +31,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.5.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.0.0"),
         // Without its default trait it would pull in Foundation: 44 MB in a static executable.
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.0", traits: []),
     ],
@@ -55,9 +57,10 @@ let package = Package(
         module("Trace", ["Tracing", "Datasets", "CLinux", systemPackage]),
         module("Snapshots", ["Background", "CLinux", "Datasets", "CZFSCore", systemPackage]),
         module("Retention", ["Policy", "Datasets", "Snapshots"]),
+        module("Journal", ["Background", "CLinux", "Datasets", "Snapshots", systemPackage, grdb]),
         module(
             "Daemon",
-            ["Background", "BPF", "Tracing", "Snapshots", "Retention", "Datasets", "Policy", "CLinux", systemPackage]),
+            ["Background", "BPF", "Tracing", "Snapshots", "Retention", "Journal", "Datasets", "Policy", "CLinux", systemPackage]),
         module("Scratch", ["Background", "Datasets", "CLinux", systemPackage]),
         module(
             "Demo",
@@ -76,7 +79,7 @@ let package = Package(
             "Commands",
             [
                 "Background", "Bench", "Daemon", "Demo", "Scratch", "Trace", "Tracing", "Snapshots", "Datasets",
-                "Policy", "Retention", "CLinux", systemPackage, argumentParser,
+                "Policy", "Retention", "Journal", "CLinux", systemPackage, argumentParser,
             ]
         ),
         .executableTarget(name: "kairos", dependencies: ["Commands", "CLinux", argumentParser], swiftSettings: strict),
@@ -84,6 +87,7 @@ let package = Package(
         tests("Background", ["Background", systemPackage]),
         .target(name: "TestSupport", dependencies: ["Datasets"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("Policy", ["Policy", "TestSupport"]),
+        tests("Journal", ["Journal", "Datasets", "Snapshots", "TestSupport", grdb]),
         tests("Retention", ["Retention", "Policy", "Datasets", "Snapshots", "TestSupport"]),
         tests("Datasets", ["Datasets", "Policy", "TestSupport"]),
         .target(name: "CFakeZFSCore", dependencies: ["CZFSCore"], path: "Tests/FakeZFSCore"),

@@ -59,6 +59,13 @@ struct RunCommand: ParsableCommand {
     @Option(help: ArgumentHelp("What snapshot names begin with.", valueName: "text"))
     var prefix = SnapshotPrefix.standard.text
 
+    @Option(
+        help: ArgumentHelp(
+            "Where it is written down what each snapshot captured, for 'kairos log'; or 'none'.", valueName: "file"))
+    var journal = Self.journalPath
+
+    static let journalPath = "/var/lib/kairos/journal.db"
+
     @Flag(help: "Destroy no snapshots. Else those that kairos:keep does not keep go, as 'kairos prune' tells.")
     var noPrune = false
 
@@ -168,6 +175,10 @@ struct RunCommand: ParsableCommand {
         configuration.dryRun = dryRun
         if let interval = try duration("--prune-interval", pruneInterval) { configuration.prune = interval }
         if noPrune { configuration.prune = nil }
+        guard journal == "none" || journal.hasPrefix("/") else {
+            throw Output.failure("--journal '\(SafeText.line(journal))': an absolute path, or 'none'", status: 64)
+        }
+        configuration.journal = journal == "none" ? nil : journal
         configuration.tellsChanges = changes
         configuration.ringBytes = ringBytes
         return configuration

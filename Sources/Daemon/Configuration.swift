@@ -23,6 +23,8 @@ public struct Configuration: Sendable {
     public var audit: Duration? = .seconds(600)
     /// How often Kairos's snapshots are thinned by their rules; nil for never.
     public var prune: Duration? = .seconds(900)
+    /// The file in which it is written down what each snapshot captured; nil for none.
+    public var journal: String?
     /// What takes the snapshots.
     public var engine = EngineChoice.auto
     /// The ring's size in bytes.

@@ -1,5 +1,6 @@
 import Background
 import Datasets
+import Journal
 import Policy
 import Snapshots
 import Tracing
@@ -64,16 +65,19 @@ extension Daemon {
             }
         }
         serial += 1
+        dataset.lastSerial = serial
         let attempt = WatchedDataset.Attempt(
             serial: serial, isCheck: isCheck, started: started, epoch: slot.epoch, trigger: trigger, first: first,
             last: last,
             summary: dataset.summary, mapped: dataset.mapped,
             changes: slot.changes + dataset.resolvedChanges, hidden: slot.hidden, epochStarted: dataset.epochStarted,
-            isAudit: isCheck && dataset.isAuditAlone && dataset.summary.isEmpty && !dataset.isFirst)
+            isAudit: isCheck && dataset.isAuditAlone && dataset.summary.isEmpty && !dataset.isFirst,
+            detail: dataset.detail)
         dataset.isAuditAlone = false
         dataset.epoch = probes.slots.advanceEpoch(dataset.slot)
         dataset.epochStarted = started
         dataset.summary = ChangeSummary()
+        dataset.detail = WatchedDataset.Detail()
         dataset.mapped = MappedFiles()
         dataset.isRelevant = false
         dataset.attempt = attempt
@@ -193,6 +197,10 @@ extension Daemon {
 
     private func unchanged(_ dataset: WatchedDataset, _ attempt: WatchedDataset.Attempt, _ now: Instant) {
         summary.checksUnchanged += 1
+        // Up to here all is known. What was changed meanwhile, and is in somebody else's snapshot, is told with the next one.
+        var earlier = attempt.detail
+        earlier.isPart = false
+        dataset.detail.add(earlier: earlier)
         dataset.isFirst = false
         dataset.isFailing = false
         _ = dataset.policy.handle(.unchanged(started: Instant(nanoseconds: attempt.started)), now: now)
@@ -218,6 +226,13 @@ extension Daemon {
         _ dataset: WatchedDataset, _ attempt: WatchedDataset.Attempt, _ taken: TakenSnapshot, finished: UInt64,
         failures: Int
     ) {
+        journal?.add(
+            JournalEntry(
+                dataset: dataset.info.name, guid: dataset.info.guid, snapshot: taken.name.text,
+                taken: taken.name.time.milliseconds, trigger: attempt.trigger.rawValue,
+                isWhole: !dataset.isFirst && !attempt.detail.isPart && attempt.summary.lostRecords == 0
+                    && ![.start, .check, .audit].contains(attempt.trigger) && !dataset.isVolume,
+                changes: attempt.detail.changes, clock: SystemClock.wallOffset()))
         dataset.isFirst = false
         dataset.isFailing = false
         dataset.isMissed = false

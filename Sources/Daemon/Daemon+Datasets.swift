@@ -2,6 +2,7 @@ import BPF
 import Background
 import Datasets
 import Glibc
+import Journal
 import Policy
 import Snapshots
 import SystemPackage
@@ -51,8 +52,9 @@ extension Daemon {
         let lock = configuration.dryRun ? nil : try InstanceLock(dataset: info.name, guid: info.guid)
         let (settings, problems) = DatasetSettings.read(info, configuration.overrides)
         for problem in problems where told.isNew(problem) { report(.warning(problem)) }
+        // Until its mounts are known, each record: among them may be the journal's own.
         probes.slots.reset(
-            slot, wakesAtCommit: settings.followsCommits, wakesAtRecords: !settings.ignore.isEmpty)
+            slot, wakesAtCommit: settings.followsCommits, wakesAtRecords: !settings.ignore.isEmpty || journal != nil)
         let dataset = WatchedDataset(
             info: info, slot: slot, lock: lock, settings: settings, reading: probes.slots.read(slot),
             now: SystemClock.monotonic())
@@ -66,6 +68,7 @@ extension Daemon {
         }
         followCommits()
         follow(dataset, isNew: true)
+        reconcileJournal(of: dataset)
     }
 
     private func unwatch(_ dataset: WatchedDataset) {
@@ -80,7 +83,7 @@ extension Daemon {
     private func setFlags(of dataset: WatchedDataset) {
         probes.slots.setFlags(
             dataset.slot, wakesAtCommit: dataset.settings.followsCommits,
-            wakesAtRecords: !dataset.settings.ignore.isEmpty,
+            wakesAtRecords: dataset.ignores,
             // A zfs-fuse beside the kernel's OpenZFS has groups of its own. Of a volume nothing else tells.
             hasGroups: dataset.isVolume || hasGroups && dataset.mounted?.flavour != .fuse)
     }
@@ -105,6 +108,10 @@ extension Daemon {
         let now = mounts.dataset(named: dataset.info.name)
         let before = dataset.mounted
         dataset.mounted = now
+        if let path = configuration.journal, now?.mountPoints != before?.mountPoints || isNew {
+            dataset.findOwn(Journal.files(of: path))
+            setFlags(of: dataset)
+        }
         guard now?.device != before?.device || isNew else { return }
         if let old = before?.device, old != now?.device { probes.slots.remove(old, slot: dataset.slot) }
         if let device = now?.device, !probes.slots.add(device, slot: dataset.slot) {
@@ -237,14 +244,14 @@ extension Daemon {
         let (settings, problems) = DatasetSettings.read(info, configuration.overrides)
         for problem in problems where told.isNew(problem) { report(.warning(problem)) }
         guard settings != dataset.settings else { return }
-        let hadIgnore = !dataset.settings.ignore.isEmpty
+        let hadIgnore = dataset.ignores
         dataset.settings = settings
         setFlags(of: dataset)
         followCommits()
         let now = Instant(nanoseconds: SystemClock.monotonic())
         _ = dataset.policy.handle(.settings(settings.policy), now: now)
         // Which changes of this epoch counted was decided by the old rules.
-        if hadIgnore || !settings.ignore.isEmpty { dataset.isRelevant = true }
+        if hadIgnore || dataset.ignores { dataset.isRelevant = true }
         report(.notice("\(info.name): new settings in force"))
     }
 

@@ -82,6 +82,7 @@ extension Daemon {
             if told.isNew(line) { report(.warning(line)) }
         }
         for (retention, outcome) in result.datasets {
+            if let dataset = watched[retention.guid] { reconcileJournal(of: dataset) }
             let name = SafeText.line(retention.dataset)
             for error in outcome.errors {
                 let line = "\(name): not pruned: \(error)"

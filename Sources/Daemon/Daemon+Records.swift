@@ -142,6 +142,7 @@ extension Daemon {
     }
 
     private func note(_ record: Record, of dataset: WatchedDataset, paths: [[UInt8]?], epoch: UInt64) {
+        if journal != nil { dataset.note(record, paths: paths, epoch: epoch) }
         let wasRelevant = dataset.isRelevant
         dataset.note(record.operation, paths: paths, actor: record.actor, epoch: epoch)
         if dataset.isRelevant, !wasRelevant { mustReadSlots = true }
@@ -228,6 +229,7 @@ extension Daemon {
     /// Something may have changed that nobody saw. For an audit that is only a question.
     func suspect(_ dataset: WatchedDataset, at time: UInt64, isAudit: Bool = false) {
         dataset.isAuditAlone = isAudit && (dataset.isAuditAlone || !dataset.policy.isSuspect)
+        dataset.detail.isPart = true
         _ = dataset.policy.handle(
             .suspected(at: Instant(nanoseconds: time)), now: Instant(nanoseconds: SystemClock.monotonic()))
     }

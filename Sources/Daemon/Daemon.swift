@@ -3,6 +3,7 @@ import Background
 import CLinux
 import Datasets
 import Glibc
+import Journal
 import Policy
 import Snapshots
 import SystemPackage
@@ -18,6 +19,8 @@ public final class Daemon {
         case resolved([ResolvedRecord])
         case listed(Result<DatasetCatalog.Listing, ZFSError>)
         case pruned(PruneResult)
+        case journal(Journal.Report)
+        case snapshots(SnapshotListing)
         case stop
     }
 
@@ -59,6 +62,7 @@ public final class Daemon {
     var isPruning = false
     var clockWatch = ClockWatch()
     let stopFlag = StopFlag()
+    var journal: Journal?
     let inbox: Inbox<Message>
     let loop: EventLoop
     let mountInfo: FileDescriptor
@@ -153,6 +157,12 @@ public final class Daemon {
             nextPrune = configuration.prune.map {
                 Instant(nanoseconds: SystemClock.monotonic()).advanced(by: $0).nanoseconds
             }
+        }
+        if let path = configuration.journal, !configuration.dryRun {
+            let inbox = inbox
+            do throws(JournalError) {
+                journal = try Journal(path) { inbox.post(.journal($0)) }
+            } catch { report(.warning(error.description)) }
         }
         try watchAtStart(datasets)
         do {
@@ -262,12 +272,13 @@ public final class Daemon {
         if slot.lost != dataset.lostSeen {
             dataset.summary.lostRecords += UInt64(slot.lost &- dataset.lostSeen)
             dataset.lostSeen = slot.lost
+            dataset.detail.isPart = true
             // Among them may be one that no rule ignores, and one of a mapped file.
             dataset.isRelevant = true
             dataset.mapped.isIncomplete = true
         }
         // With ignore rules the mark alone says nothing: the record tells whether the path counts, and wakes us.
-        guard dataset.isRelevant || dataset.settings.ignore.isEmpty else { return }
+        guard dataset.isRelevant || !dataset.ignores else { return }
         func isCommit(_ last: UInt64) -> Bool { dataset.settings.followsCommits && slot.lastCommit >= last }
         let time = Instant(nanoseconds: now)
         if let groups = slot.groups, dataset.attempt == nil {
@@ -372,6 +383,10 @@ public final class Daemon {
             if !dataset.policy.isClean || dataset.attempt != nil { summary.leftAtRisk.append(dataset.info.name) }
         }
         summary.leftAtRisk.sort()
+        if let journal, !journal.end(within: .seconds(5)) {
+            for case .journal(.warning(let text)) in inbox.take() { report(.warning(text)) }
+            report(.warning("what the last snapshots captured is not in the journal; the snapshots have it"))
+        }
         let counters = probes.counters
         summary.recordsLost = counters.lost + counters.candidatesLost
         report(.stopped(summary))
@@ -384,6 +399,9 @@ public final class Daemon {
         case .resolved(let records): take(records)
         case .listed(let result): take(result)
         case .pruned(let result): take(result)
+        case .snapshots(let listing): take(listing)
+        case .journal(.notice(let text)): report(.notice(text))
+        case .journal(.warning(let text)): report(.warning(text))
         case .stop: stop()
         }
     }

@@ -1,4 +1,5 @@
 import Datasets
+import Journal
 import Policy
 import Snapshots
 import Tracing
@@ -27,6 +28,26 @@ final class WatchedDataset {
         var epochStarted: UInt64
         /// Nothing but an audit asked for this check: a difference that it finds was missed.
         var isAudit: Bool
+        var detail: Detail
+    }
+
+    /// What the journal is told of the changes of an epoch.
+    struct Detail {
+        /// Beyond so many changes of one snapshot the journal is told of the first ones only.
+        static let limit = 200_000
+
+        var changes: [JournalChange] = []
+        /// There is more than `changes` say: unseen, lost, without a path, or too many.
+        var isPart = false
+
+        mutating func add(_ change: JournalChange) {
+            if changes.count < Self.limit { changes.append(change) } else { isPart = true }
+        }
+
+        mutating func add(earlier: Detail) {
+            isPart = isPart || earlier.isPart || earlier.changes.count + changes.count > Self.limit
+            changes = Array((earlier.changes + changes).prefix(Self.limit))
+        }
     }
 
     var info: DatasetInfo
@@ -38,7 +59,10 @@ final class WatchedDataset {
 
     /// Details of the current epoch.
     var summary = ChangeSummary()
+    var detail = Detail()
     var mapped = MappedFiles()
+    /// Paths from the dataset's root to which Kairos itself writes: they make no snapshot.
+    var ownPaths: Set<[UInt8]> = []
     /// In this epoch something changed that no ignore rule covers.
     var isRelevant = false
     /// CLOCK_MONOTONIC nanoseconds at which the current epoch began.
@@ -54,6 +78,8 @@ final class WatchedDataset {
     var lostSeen: UInt32
 
     var attempt: Attempt?
+    /// Of the last attempt.
+    var lastSerial: UInt64 = 0
     /// Nothing was captured or compared since the watch began.
     var isFirst = true
     /// A failure was told, and none succeeded since.
@@ -91,10 +117,48 @@ final class WatchedDataset {
         lostSeen = reading.lost
     }
 
+    /// There are paths whose changes make no snapshot.
+    var ignores: Bool { !settings.ignore.isEmpty || !ownPaths.isEmpty }
+
     /// Whether a change is one by the ignore rules. `path`: from the dataset's root; nil, when it is not known, counts.
     func counts(_ paths: [[UInt8]?]) -> Bool {
-        settings.ignore.isEmpty || paths.isEmpty
-            || paths.contains { path in path.map { !settings.ignore.ignores(path: $0) } ?? true }
+        !ignores || paths.isEmpty
+            || paths.contains { path in
+                path.map { !settings.ignore.ignores(path: $0) && !ownPaths.contains($0) } ?? true
+            }
+    }
+
+    /// Where the journal's files are in it, if they are. After each change of its mounts.
+    func findOwn(_ files: [String]) {
+        ownPaths = []
+        let slash = UInt8(ascii: "/")
+        for file in files {
+            let path = Array(file.utf8)
+            for point in mounted?.mountPoints ?? [] where path.starts(with: point) {
+                let rest = path.dropFirst(point.count)
+                guard rest.first == slash || point == [slash] else { continue }
+                ownPaths.insert(Array(rest.drop { $0 == slash }))
+            }
+        }
+    }
+
+    /// Takes a record into what the journal is told.
+    func note(_ record: Record, paths: [[UInt8]?], epoch: UInt64) {
+        guard let kind = ChangeKind(record.operation), !record.isUnlinked else { return }
+        let isOfAttempt = epoch < self.epoch && attempt?.epoch == epoch
+        guard let path = paths.first ?? nil, !paths.contains(where: { $0 == nil }) else {
+            if isOfAttempt { attempt?.detail.isPart = true } else { detail.isPart = true }
+            return
+        }
+        if ownPaths.contains(path) { return }
+        let isNamed = record.name != nil
+        let change = JournalChange(
+            path: path, newPath: paths.count > 1 ? paths[1] : nil, inode: isNamed ? 0 : record.inode,
+            generation: isNamed ? 0 : record.generation, kinds: ChangeKinds(kind), command: record.process.command,
+            pid: record.process.pid, user: record.process.user, first: Int64(clamping: record.begun),
+            last: Int64(clamping: record.time))
+        // One that comes too late for its snapshot is told with the next one.
+        if isOfAttempt { attempt?.detail.add(change) } else { detail.add(change) }
     }
 
     /// Whether what is left of a path lies in this dataset or above its mount points.
@@ -129,6 +193,7 @@ final class WatchedDataset {
     func takeBack(_ attempt: Attempt) {
         summary = ChangeSummary.joined(attempt.summary, summary)
         mapped.add(attempt.mapped)
+        detail.add(earlier: attempt.detail)
         isRelevant = isRelevant || !attempt.summary.isEmpty
     }
 }

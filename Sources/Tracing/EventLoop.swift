@@ -124,6 +124,12 @@ public enum SystemClock {
         return (seconds, nanoseconds)
     }
 
+    /// What a monotonic time lacks to be nanoseconds since 1970, by what both show now.
+    public static func wallOffset() -> Int64 {
+        let (seconds, nanoseconds) = wall(at: 0)
+        return seconds * 1_000_000_000 + nanoseconds
+    }
+
     /// What the wall clock showed at a monotonic time, by what both show now.
     public static func wall(at monotonic: UInt64) -> (seconds: Int64, nanoseconds: Int64) {
         let now = wall()

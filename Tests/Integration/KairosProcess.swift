@@ -58,7 +58,12 @@ final class KairosProcess: Sendable {
     static func run<Value>(
         _ arguments: [String], wrapper: [String] = [], _ body: (KairosProcess) async throws -> Value
     ) async throws -> Value {
-        let command = wrapper + [try executable] + arguments
+        // Each with a journal of its own, as on a machine of its own.
+        let journal = FilePath("/tmp/kairos-test-journal-\(getpid())-\(UInt64.random(in: 0..<UInt64.max))")
+        let isRun = arguments.first == "run" && !arguments.contains("--journal")
+        defer { if isRun { removeJournal(journal) } }
+        let command =
+            wrapper + [try executable] + arguments + (isRun ? ["--journal", journal.appending("journal.db").string] : [])
         let kairos = KairosProcess()
         let task = Task { await kairos.live(command) }
         do {
@@ -82,6 +87,11 @@ final class KairosProcess: Sendable {
             let lines = kairos.lines.map { String(decoding: $0, as: UTF8.self) + "\n" }
             return (status, lines.joined(), kairos.messages)
         }
+    }
+
+    private static func removeJournal(_ directory: FilePath) {
+        for suffix in ["", "-wal", "-shm"] { unlink(directory.appending("journal.db" + suffix).string) }
+        rmdir(directory.string)
     }
 
     private func live(_ command: [String]) async {

@@ -1,0 +1,131 @@
+import Datasets
+import Foundation
+import GRDB
+import Snapshots
+
+/// What a journal tells. For one thread at a time, as a program that looks and ends.
+public final class JournalReader: Sendable {
+    /// A change, and the snapshot that captured it.
+    public struct Recorded: Sendable, Hashable {
+        /// After `@`.
+        public var snapshot: String
+        public var change: JournalChange
+    }
+
+    private let queue: DatabaseQueue
+    private let path: String
+
+    /// - Throws: `.missing` when there is none, `.damaged`, `.locked`, `.newer`.
+    public init(_ path: String) throws(JournalError) {
+        self.path = path
+        queue = try JournalFile(path).openForReading()
+    }
+
+    /// What was changed at a path, or led to it or away from it by the renaming of a directory above it; the oldest first.
+    ///
+    /// - Parameters:
+    ///   - path: from the dataset's root.
+    ///   - dataset: its GUID.
+    public func changes(of path: [UInt8], in dataset: UInt64) throws(JournalError) -> [Recorded] {
+        var above: [[UInt8]] = []
+        for (index, byte) in path.enumerated() where byte == UInt8(ascii: "/") { above.append(Array(path[..<index])) }
+        // A directory that is written to or touched leaves what is in it as it was.
+        let moved = (ChangeKinds.deletions.union([ChangeKinds(.rename), ChangeKinds(.mkdir)])).rawValue
+        return try read(of: dataset, without: []) { database, id in
+            var rows = try Self.rows(database, id, "c.path = ?", [Data(path).databaseValue])
+            rows += try Self.rows(database, id, "c.new_path = ?", [Data(path).databaseValue])
+            for directory in above {
+                let bytes = Data(directory).databaseValue
+                rows += try Self.rows(database, id, "c.path = ? AND c.kinds & \(moved) <> 0", [bytes])
+                rows += try Self.rows(database, id, "c.new_path = ?", [bytes])
+            }
+            return Self.ordered(rows)
+        }
+    }
+
+    /// The names that went away below a directory, the newest first.
+    ///
+    /// - Parameters:
+    ///   - directory: from the dataset's root; empty: all of it.
+    ///   - since: milliseconds since 1970.
+    public func deletions(
+        below directory: [UInt8], in dataset: UInt64, since: Int64? = nil
+    ) throws(JournalError) -> [Recorded] {
+        try read(of: dataset, without: []) { database, id in
+            var condition = "c.kinds & \(ChangeKinds.deletions.rawValue) <> 0"
+            var values: [DatabaseValue] = []
+            if let since {
+                condition += " AND c.last >= ?"
+                values.append(since.databaseValue)
+            }
+            if !directory.isEmpty {
+                // As bytes: what begins with `directory/` lies before `directory0`.
+                condition += " AND c.path > ? AND c.path < ?"
+                values += [
+                    Data(directory + [UInt8(ascii: "/")]).databaseValue,
+                    Data(directory + [UInt8(ascii: "/") + 1]).databaseValue,
+                ]
+            }
+            return Self.ordered(try Self.rows(database, id, condition, values)).reversed()
+        }
+    }
+
+    /// The snapshots that the journal knows by the names after `@`: true where each change since the one before it is known.
+    public func snapshots(in dataset: UInt64) throws(JournalError) -> [String: Bool] {
+        try read(of: dataset, without: [:]) { database, id in
+            let rows = try Row.fetchCursor(
+                database, sql: "SELECT name, whole FROM snapshot WHERE dataset = ?", arguments: [id])
+            var result: [String: Bool] = [:]
+            while let row = try rows.next() { result[row[0]] = row[1] }
+            return result
+        }
+    }
+
+    private func read<Value: Sendable>(
+        of dataset: UInt64, without: Value, _ body: (Database, Int64) throws -> Value
+    ) throws(JournalError) -> Value {
+        do {
+            return try queue.read { database in
+                let id = try Int64.fetchOne(
+                    database, sql: "SELECT id FROM dataset WHERE guid = ?", arguments: [Int64(bitPattern: dataset)])
+                guard let id else { return without }
+                return try body(database, id)
+            }
+        } catch { throw JournalError(error, path) }
+    }
+
+    private static func ordered(_ rows: [(id: Int64, row: Recorded)]) -> [Recorded] {
+        var seen: Set<Int64> = []
+        return rows.filter { seen.insert($0.id).inserted }
+            .sorted { ($0.row.change.last, $0.id) < ($1.row.change.last, $1.id) }.map(\.row)
+    }
+
+    private static func rows(
+        _ database: Database, _ dataset: Int64, _ condition: String, _ values: [DatabaseValue]
+    ) throws -> [(id: Int64, row: Recorded)] {
+        let cursor = try Row.fetchCursor(
+            database,
+            sql: """
+                SELECT c.rowid, s.name, c.path, c.new_path, c.inode, c.generation, c.kinds, a.command, c.pid, a.user, c.first, c.last
+                FROM change c JOIN snapshot s ON s.id = c.snapshot JOIN actor a ON a.id = c.actor
+                WHERE c.dataset = ? AND \(condition)
+                """, arguments: StatementArguments([dataset.databaseValue] + values))
+        var result: [(id: Int64, row: Recorded)] = []
+        while let row = try cursor.next() {
+            func bytes(_ place: Int) -> [UInt8]? { (row[place] as Data?).map { Array($0) } }
+            let change = JournalChange(
+                path: bytes(2) ?? [], newPath: bytes(3), inode: UInt64(bitPattern: row[4]),
+                generation: UInt32(truncatingIfNeeded: row[5] as Int64), kinds: ChangeKinds(rawValue: row[6]),
+                command: bytes(7) ?? [], pid: UInt32(truncatingIfNeeded: row[8] as Int64),
+                user: UInt32(truncatingIfNeeded: row[9] as Int64), first: Self.nanoseconds(row[10]),
+                last: Self.nanoseconds(row[11]))
+            result.append((row[0], Recorded(snapshot: row[1], change: change)))
+        }
+        return result
+    }
+
+    private static func nanoseconds(_ milliseconds: Int64) -> Int64 {
+        let (product, over) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
+        return over ? .max : product
+    }
+}
