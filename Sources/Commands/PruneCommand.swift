@@ -19,6 +19,9 @@ struct PruneCommand: ParsableCommand {
             held ('zfs hold'), cloned or bookmarked, and the newest snapshot of a dataset. A clock that jumps makes nothing old: time between \
             two snapshots of a pool counts in full up to a week, and a longer pause as one step of the rule.
 
+            Where a dataset has kairos:min-free=20G (or 10%, of the pool) and less is free, the oldest snapshots go before their time, as \
+            many as it takes, but none of the rule's first tier.
+
             EXAMPLES:
               kairos prune --dry-run              what would go, and why the others stay
               kairos prune tank/home              one dataset
@@ -112,6 +115,10 @@ struct PruneCommand: ParsableCommand {
                 Output.message(
                     "\(SafeText.line(dataset.name)): \(Human.count(future, "snapshot")) of a time that this clock calls the future: kept; is the clock right?"
                 )
+            }
+            if let pressure = retention.pressure, pressure.isShort {
+                Output.message("\(SafeText.line(dataset.name)): \(SpaceWords.short(pressure))")
+                isWhole = false
             }
             let own = PruneRow.rows(of: retention, outcome)
             if json {
@@ -221,6 +228,7 @@ struct PruneRow: Encodable {
             var row = PruneRow(
                 dataset: retention.dataset, snapshot: snapshot.name, time: snapshot.time, fate: .stays,
                 reason: words(verdict, retention.rule))
+            if case .room(let tier) = verdict { row.tier = retention.rule.text(ofTier: tier) }
             if case .rule(let tier, let boundary) = verdict {
                 row.tier = retention.rule.text(ofTier: tier)
                 row.boundary = boundary
@@ -236,6 +244,7 @@ struct PruneRow: Encodable {
         case .protected(let protections): protections.map(words).joined(separator: "; ")
         case .newest: "the newest of the dataset"
         case .future: "this clock calls its time the future"
+        case .room(let tier): "kept by \(rule.text(ofTier: tier)), but the room is wanted (kairos:min-free)"
         case .rule(let tier, nil): "all are kept (\(rule.text(ofTier: tier)))"
         case .rule(let tier, _?): "the state of a boundary (\(rule.text(ofTier: tier)))"
         case .destroy: "no rule keeps it"
@@ -250,5 +259,12 @@ struct PruneRow: Encodable {
         case .bookmarked: "bookmarked: somebody may replicate from it"
         case .unknown: "its properties could not be read"
         }
+    }
+}
+
+enum SpaceWords {
+    static func short(_ pressure: SpacePressure) -> String {
+        "\(KairosProperty.minFree) asks for \(Human.bytes(pressure.wanted)), \(Human.bytes(pressure.available)) are free, and all that may go "
+            + "gives back \(Human.bytes(pressure.reclaimed)): what is left is files, protected snapshots and the rule's first tier"
     }
 }

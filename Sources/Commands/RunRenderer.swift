@@ -45,10 +45,11 @@ final class TextRunRenderer: RunRenderer {
                 "unresolved: \(record.operation.name) \(SafeText.line(record.name?.text ?? [])) "
                     + "by \(SafeText.line(record.process.command))[\(record.process.pid)]: \(reason)")
         case .pruned(let report):
+            let room = report.forRoom == 0 ? "" : ", \(report.forRoom) of them for room (kairos:min-free)"
             let busy = report.busy == 0 ? "" : ", \(report.busy) in use are tried again"
             output.message(
                 "\(SafeText.line(report.dataset)): \(Human.count(report.destroyed, "snapshot")) destroyed that no rule "
-                    + "keeps (\(report.rule))\(busy)")
+                    + "keeps (\(report.rule))\(room)\(busy)")
         case .notice(let text), .warning(let text): output.message(SafeText.line(text, limit: 2000))
         case .stopped(let summary):
             statusLine = ""
@@ -247,6 +248,7 @@ final class JSONRunRenderer: RunRenderer {
         var dataset: String
         var rule: String
         var destroyed: Int
+        var forRoom: Int
         var busy: Int
     }
 
@@ -283,7 +285,8 @@ final class JSONRunRenderer: RunRenderer {
             output.line(
                 Output.json(
                     Pruned(
-                        dataset: report.dataset, rule: report.rule, destroyed: report.destroyed, busy: report.busy)))
+                        dataset: report.dataset, rule: report.rule, destroyed: report.destroyed, forRoom: report.forRoom,
+                        busy: report.busy)))
         case .notice(let text): output.line(Output.json(Message(event: "notice", text: text)))
         case .warning(let text): output.line(Output.json(Message(event: "warning", text: text)))
         case .stopped(let summary): output.line(Output.json(Stopped(summary: summary)))

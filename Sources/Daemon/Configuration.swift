@@ -55,6 +55,7 @@ public struct SettingsOverrides: Hashable, Sendable {
 struct DatasetSettings: Hashable, Sendable {
     var policy: Settings
     var ignore: IgnoreRules
+    var budget = SnapshotBudget.standard
 
     /// A commit point has a meaning of its own only when its quiet time is shorter.
     var followsCommits: Bool { (policy.commitQuiet ?? policy.quiet) < policy.quiet }
@@ -93,6 +94,15 @@ struct DatasetSettings: Hashable, Sendable {
                 problems.append("\(info.name): \(KairosProperty.ignore): \(error); ignoring nothing")
             }
         }
-        return (DatasetSettings(policy: policy, ignore: ignore), problems)
+        var budget = SnapshotBudget.standard
+        if let text = info.settings[KairosProperty.maxSnapshots]?.value {
+            if let own = SnapshotBudget(parsing: text) {
+                budget = own
+            } else {
+                problems.append(
+                    "\(info.name): \(KairosProperty.maxSnapshots)=\(text): no number from 10 to 1000000; using \(budget.limit)")
+            }
+        }
+        return (DatasetSettings(policy: policy, ignore: ignore, budget: budget), problems)
     }
 }

@@ -241,6 +241,10 @@ extension Daemon {
         // A name that was taken made the engine move on: so do the names to come.
         namer.note(taken.name)
         summary.snapshots += 1
+        if let count = dataset.snapshotCount {
+            dataset.snapshotCount = count + 1
+            pace(dataset)
+        }
         let window = attempt.first.map { finished - min($0, finished) }
         summary.longestWindowMilliseconds = max(summary.longestWindowMilliseconds, (window ?? 0) / 1_000_000)
         for warning in taken.warnings where told.isNew(warning.description) { report(.warning(warning.description)) }

@@ -68,7 +68,7 @@ extension Daemon {
         }
         followCommits()
         follow(dataset, isNew: true)
-        reconcileJournal(of: dataset)
+        countSnapshots(of: dataset)
     }
 
     private func unwatch(_ dataset: WatchedDataset) {
@@ -250,6 +250,7 @@ extension Daemon {
         followCommits()
         let now = Instant(nanoseconds: SystemClock.monotonic())
         _ = dataset.policy.handle(.settings(settings.policy), now: now)
+        pace(dataset)
         // Which changes of this epoch counted was decided by the old rules.
         if hadIgnore || dataset.ignores { dataset.isRelevant = true }
         report(.notice("\(info.name): new settings in force"))

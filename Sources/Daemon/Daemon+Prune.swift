@@ -82,7 +82,7 @@ extension Daemon {
             if told.isNew(line) { report(.warning(line)) }
         }
         for (retention, outcome) in result.datasets {
-            if let dataset = watched[retention.guid] { reconcileJournal(of: dataset) }
+            if let dataset = watched[retention.guid] { countSnapshots(of: dataset) }
             let name = SafeText.line(retention.dataset)
             for error in outcome.errors {
                 let line = "\(name): not pruned: \(error)"
@@ -97,6 +97,13 @@ extension Daemon {
                     "\(name): snapshots with times that this clock calls the future: they are kept, and grow no older until then; is the clock right?"
                 if told.isNew(line) { report(.warning(line)) }
             }
+            let room = retention.plan.verdicts.filter {
+                if case .room = $0.verdict { outcome.destroyed.contains($0.snapshot.name) } else { false }
+            }.count
+            if let pressure = retention.pressure {
+                let line = "\(name): \(KairosProperty.minFree): too little room is left, and no more may go for it"
+                if !pressure.isShort { told.forget(line) } else if told.isNew(line) { report(.warning(line)) }
+            }
             summary.pruned += UInt64(outcome.destroyed.count)
             let busy = "\(name): \(outcome.busy.count) in use"
             guard !outcome.destroyed.isEmpty || !outcome.busy.isEmpty && told.isNew(busy) else { continue }
@@ -104,7 +111,7 @@ extension Daemon {
                 .pruned(
                     DaemonEvent.PruneReport(
                         dataset: retention.dataset, rule: retention.rule.description,
-                        destroyed: outcome.destroyed.count, busy: outcome.busy.count)))
+                        destroyed: outcome.destroyed.count, forRoom: room, busy: outcome.busy.count)))
         }
     }
 }

@@ -55,6 +55,8 @@ public enum DaemonEvent: Sendable {
         public var rule: String
         /// How many were destroyed, and how many were in use and are tried again.
         public var destroyed: Int
+        /// How many of them the rule would have kept, but `kairos:min-free` wanted their room.
+        public var forRoom: Int
         public var busy: Int
     }
 

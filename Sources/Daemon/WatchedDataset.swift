@@ -78,6 +78,9 @@ final class WatchedDataset {
     var lostSeen: UInt32
 
     var attempt: Attempt?
+    /// How many snapshots of Kairos's it has; nil while that is not known.
+    var snapshotCount: Int?
+    var budgetLevel = SnapshotBudget.Level.free
     /// Of the last attempt.
     var lastSerial: UInt64 = 0
     /// Nothing was captured or compared since the watch began.

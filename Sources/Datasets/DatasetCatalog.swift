@@ -14,11 +14,15 @@ public enum KairosProperty {
     public static let ignore = "kairos:ignore"
     /// Which of its snapshots are kept.
     public static let keep = "kairos:keep"
+    /// How many of its snapshots there may be before they come more slowly.
+    public static let maxSnapshots = "kairos:max-snapshots"
+    /// How much room is to be left to it: snapshots go before their time for it.
+    public static let minFree = "kairos:min-free"
     /// Of zfs-auto-snapshot and its kin: `false` keeps automatic snapshots away from a dataset.
     public static let autoSnapshot = "com.sun:auto-snapshot"
 
     /// The settings of the policy; reading their values is the Policy module's.
-    public static let settings = [quiet, maxDelay, minInterval, commitQuiet, ignore]
+    public static let settings = [quiet, maxDelay, minInterval, commitQuiet, ignore, maxSnapshots]
 }
 
 /// A file system or volume and what ZFS says of it.

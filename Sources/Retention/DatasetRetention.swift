@@ -10,6 +10,8 @@ public struct DatasetRetention: Sendable, Hashable {
     /// The rule is nobody's choice.
     public var isDefault: Bool
     public var plan: RetentionPlan
+    /// Room is wanted, and some of the snapshots go for it that the rule keeps.
+    public var pressure: SpacePressure?
 
     public init(dataset: String, guid: UInt64, rule: RetentionRule, isDefault: Bool, plan: RetentionPlan) {
         self.dataset = dataset

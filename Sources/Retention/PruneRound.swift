@@ -37,7 +37,7 @@ public struct PruneRound: Sendable {
         let catalog = catalog
         let command = command
         let own = try await ask(dataset) { () async throws(ZFSError) in
-            try await DatasetCatalog(command).properties(["guid", KairosProperty.keep], of: [dataset])
+            try await DatasetCatalog(command).properties(["guid", KairosProperty.keep, KairosProperty.minFree], of: [dataset])
         }[dataset]
         guard let own, own["guid"]?.value == String(guid) else {
             throw Refusal(dataset: dataset, why: "it is gone, or another dataset has its name; \(Self.nothing)")
@@ -51,9 +51,21 @@ public struct PruneRound: Sendable {
             times[pool] = try await ask(dataset) { () async throws(ZFSError) in try await catalog.times(inPool: pool) }
         }
         let clock = RetentionClock(now: now, times: (times[pool] ?? []) + snapshots.map(\.time))
-        return DatasetRetention(
+        var retention = DatasetRetention(
             dataset: dataset, guid: guid, rule: chosen, isDefault: isDefault,
             plan: RetentionPlan(snapshots, rule: chosen, clock: clock))
+        if let text = own[KairosProperty.minFree], text.isSet {
+            guard let wanted = MinFree(parsing: text.value) else {
+                let words = SafeText.line(text.value, limit: 60)
+                throw Refusal(
+                    dataset: dataset,
+                    why: "\(KairosProperty.minFree)=\(words) is no size (20G, 500M), share of the pool (10%) or 'none'; \(Self.nothing)")
+            }
+            retention = try await ask(dataset) { [retention] () async throws(ZFSError) in
+                try await catalog.making(room: wanted, retention)
+            }
+        }
+        return retention
     }
 
     static let nothing = "nothing of it is destroyed"

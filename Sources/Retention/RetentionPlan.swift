@@ -47,8 +47,15 @@ public struct RetentionPlan: Sendable, Hashable {
         /// A tier of the rule, by its place; and the boundary of which it is the state, nanoseconds since 1970, nil where all are kept.
         case rule(tier: Int, boundary: Int64?)
         case destroy
+        /// The rule keeps it, but the room is wanted: `kairos:min-free`. The tier's place.
+        case room(tier: Int)
 
-        public var isKept: Bool { self != .destroy }
+        public var isKept: Bool {
+            switch self {
+            case .destroy, .room: false
+            case .protected, .newest, .future, .rule: true
+            }
+        }
     }
 
     /// In ZFS's order, the oldest first.
@@ -66,6 +73,23 @@ public struct RetentionPlan: Sendable, Hashable {
             hasher.combine(verdict)
         }
     }
+
+    /// What may go before its time when room is wanted, the oldest first: all that the rule keeps beyond its first tier, which is the floor.
+    public var spare: [RetainedSnapshot] {
+        verdicts.filter { if case .rule(let tier, _) = $0.verdict { tier > 0 } else { false } }.map(\.snapshot)
+            .sorted { ($0.time, $0.createtxg) < ($1.time, $1.createtxg) }
+    }
+
+    /// The same plan, without these.
+    func giving(up names: Set<String>) -> RetentionPlan {
+        RetentionPlan(
+            verdicts: verdicts.map { snapshot, verdict in
+                guard names.contains(snapshot.name), case .rule(let tier, _) = verdict else { return (snapshot, verdict) }
+                return (snapshot, .room(tier: tier))
+            })
+    }
+
+    private init(verdicts: [(snapshot: RetainedSnapshot, verdict: Verdict)]) { self.verdicts = verdicts }
 
     /// Boundaries lie at whole steps from Monday, 5 January 1970, 00:00 UTC: days begin at midnight, weeks on Mondays.
     static let origin: Int64 = 4 * 86_400_000_000_000
