@@ -60,7 +60,10 @@ let package = Package(
         module("Journal", ["Background", "CLinux", "Datasets", "Snapshots", systemPackage, grdb]),
         module(
             "Daemon",
-            ["Background", "BPF", "Tracing", "Snapshots", "Retention", "Journal", "Datasets", "Policy", "CLinux", systemPackage]),
+            [
+                "Background", "BPF", "Tracing", "Snapshots", "Retention", "Journal", "Datasets", "Policy", "CLinux",
+                systemPackage,
+            ]),
         module("Scratch", ["Background", "Datasets", "CLinux", systemPackage]),
         module(
             "Demo",

@@ -285,7 +285,8 @@ final class JSONRunRenderer: RunRenderer {
             output.line(
                 Output.json(
                     Pruned(
-                        dataset: report.dataset, rule: report.rule, destroyed: report.destroyed, forRoom: report.forRoom,
+                        dataset: report.dataset, rule: report.rule, destroyed: report.destroyed,
+                        forRoom: report.forRoom,
                         busy: report.busy)))
         case .notice(let text): output.line(Output.json(Message(event: "notice", text: text)))
         case .warning(let text): output.line(Output.json(Message(event: "warning", text: text)))

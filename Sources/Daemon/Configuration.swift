@@ -100,7 +100,8 @@ struct DatasetSettings: Hashable, Sendable {
                 budget = own
             } else {
                 problems.append(
-                    "\(info.name): \(KairosProperty.maxSnapshots)=\(text): no number from 10 to 1000000; using \(budget.limit)")
+                    "\(info.name): \(KairosProperty.maxSnapshots)=\(text): no number from 10 to 1000000; using \(budget.limit)"
+                )
             }
         }
         return (DatasetSettings(policy: policy, ignore: ignore, budget: budget), problems)

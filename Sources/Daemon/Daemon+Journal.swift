@@ -24,7 +24,9 @@ extension Daemon {
         let serial = dataset.attempt == nil ? dataset.lastSerial : nil
         let (command, prefix, inbox) = (command, configuration.prefix, inbox)
         WorkerThreads.shared.task {
-            guard let snapshots = try? await SnapshotCatalog(command).snapshots(of: name, prefix: prefix) else { return }
+            guard let snapshots = try? await SnapshotCatalog(command).snapshots(of: name, prefix: prefix) else {
+                return
+            }
             inbox.post(
                 .snapshots(SnapshotListing(dataset: name, guid: guid, serial: serial, snapshots: snapshots)))
         }
@@ -37,7 +39,9 @@ extension Daemon {
         pace(dataset)
         journal?.reconcile(
             dataset: listing.dataset, guid: listing.guid,
-            names: listing.snapshots.filter { !$0.protections.contains(.foreign) }.map { ($0.name, $0.time / 1_000_000) },
+            names: listing.snapshots.filter { !$0.protections.contains(.foreign) }.map {
+                ($0.name, $0.time / 1_000_000)
+            },
             // A snapshot that was taken meanwhile may not be in the list.
             forgets: listing.serial == dataset.lastSerial && dataset.attempt == nil)
     }
@@ -53,7 +57,8 @@ extension Daemon {
         guard level != dataset.budgetLevel else { return }
         let before = dataset.budgetLevel
         dataset.budgetLevel = level
-        let of = "\(SafeText.line(dataset.info.name)): \(count) of \(budget.limit) snapshots (\(KairosProperty.maxSnapshots))"
+        let of =
+            "\(SafeText.line(dataset.info.name)): \(count) of \(budget.limit) snapshots (\(KairosProperty.maxSnapshots))"
         let remedy = "keep fewer by \(KairosProperty.keep), or raise \(KairosProperty.maxSnapshots)"
         switch level {
         case .free: report(.notice("\(of): they come at their own pace again"))

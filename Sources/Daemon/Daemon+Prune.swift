@@ -62,7 +62,8 @@ extension Daemon {
                     let wall = SystemClock.wall()
                     let retention = try await round.plan(
                         for: name, guid: guid, now: wall.seconds * 1_000_000_000 + wall.nanoseconds)
-                    let outcome = await Pruner(command, prefix: prefix, isStopped: { stopFlag.isSet }).destroy(retention)
+                    let outcome = await Pruner(command, prefix: prefix, isStopped: { stopFlag.isSet }).destroy(
+                        retention)
                     for error in outcome.errors { round.note(error, of: name) }
                     result.datasets.append((retention, outcome))
                 } catch { result.refusals.append(error) }

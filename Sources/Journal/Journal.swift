@@ -105,6 +105,7 @@ public final class Journal: Sendable {
         var waiting: [Job] = []
         var told: String?
         var failing = false
+        var asides = 0
         while true {
             if waiting.isEmpty { wakeup.wait() } else { _ = wakeup.wait(for: limits.pause) }
             waiting += state.withLock { state in
@@ -137,7 +138,12 @@ public final class Journal: Sendable {
                 if error.kind == .damaged {
                     try? database?.close()
                     database = nil
-                    if setAside() { wakeup.signal() }
+                    // At once, also at the end: what waits is not lost with what is damaged. A disk that damages each is given up.
+                    asides += 1
+                    if asides <= 3, setAside() {
+                        wakeup.signal()
+                        continue
+                    }
                 }
             }
             if mustEnd {
@@ -246,7 +252,8 @@ public final class Journal: Sendable {
     }
 
     private static func reconcile(
-        _ dataset: String, _ guid: UInt64, _ names: [(name: String, taken: Int64)], _ forgets: Bool, _ database: Database
+        _ dataset: String, _ guid: UInt64, _ names: [(name: String, taken: Int64)], _ forgets: Bool,
+        _ database: Database
     ) throws {
         let id = try id(of: dataset, guid, database)
         let known = Set(

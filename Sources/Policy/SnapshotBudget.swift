@@ -31,8 +31,8 @@ public struct SnapshotBudget: Sendable, Hashable {
     public func pause(_ count: Int) -> Duration? {
         guard count >= near else { return nil }
         guard count < limit else { return .seconds(Self.longestPause) }
-        // 1 s to an hour, each tenth of the way 2.27 times longer, in whole numbers: 3600 is 2^11.8.
-        let way = Double(count - near) / Double(limit - near) * 11.814
+        // 1 s to an hour: doubled 11.75 times on the way, in straight lines from one power of two to the next.
+        let way = Double(count - near) / Double(limit - near) * 11.75
         let whole = Int(way)
         return .seconds(1 << whole) + .seconds(1 << whole) * (way - Double(whole))
     }

@@ -37,7 +37,8 @@ public struct PruneRound: Sendable {
         let catalog = catalog
         let command = command
         let own = try await ask(dataset) { () async throws(ZFSError) in
-            try await DatasetCatalog(command).properties(["guid", KairosProperty.keep, KairosProperty.minFree], of: [dataset])
+            try await DatasetCatalog(command).properties(
+                ["guid", KairosProperty.keep, KairosProperty.minFree], of: [dataset])
         }[dataset]
         guard let own, own["guid"]?.value == String(guid) else {
             throw Refusal(dataset: dataset, why: "it is gone, or another dataset has its name; \(Self.nothing)")
@@ -59,7 +60,9 @@ public struct PruneRound: Sendable {
                 let words = SafeText.line(text.value, limit: 60)
                 throw Refusal(
                     dataset: dataset,
-                    why: "\(KairosProperty.minFree)=\(words) is no size (20G, 500M), share of the pool (10%) or 'none'; \(Self.nothing)")
+                    why:
+                        "\(KairosProperty.minFree)=\(words) is no size (20G, 500M), share of the pool (10%) or 'none'; \(Self.nothing)"
+                )
             }
             retention = try await ask(dataset) { [retention] () async throws(ZFSError) in
                 try await catalog.making(room: wanted, retention)

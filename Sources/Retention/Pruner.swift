@@ -121,7 +121,9 @@ public struct Pruner: Sendable {
                     return false
                 }
                 // zfs-fuse has no such call.
-                if error.kind == .invalidName || error.kind == .usage || error.kind == .datasetMissing { isAlone = true }
+                if error.kind == .invalidName || error.kind == .usage || error.kind == .datasetMissing {
+                    isAlone = true
+                }
             }
         }
         for (position, name) in names.enumerated() {

@@ -84,7 +84,9 @@ public struct RetentionPlan: Sendable, Hashable {
     func giving(up names: Set<String>) -> RetentionPlan {
         RetentionPlan(
             verdicts: verdicts.map { snapshot, verdict in
-                guard names.contains(snapshot.name), case .rule(let tier, _) = verdict else { return (snapshot, verdict) }
+                guard names.contains(snapshot.name), case .rule(let tier, _) = verdict else {
+                    return (snapshot, verdict)
+                }
                 return (snapshot, .room(tier: tier))
             })
     }

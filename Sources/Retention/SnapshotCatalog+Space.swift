@@ -58,7 +58,9 @@ extension SnapshotCatalog {
     }
 
     private func numbers(_ properties: [String], of dataset: String) async throws(ZFSError) -> [UInt64] {
-        let bytes = try await command.run(["get", "-H", "-p", "-o", "value", properties.joined(separator: ","), dataset])
+        let bytes = try await command.run([
+            "get", "-H", "-p", "-o", "value", properties.joined(separator: ","), dataset,
+        ])
         return ZFSOutput.table(bytes, columns: 1).rows.compactMap { UInt64($0[0]) }
     }
 }

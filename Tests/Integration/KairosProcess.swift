@@ -63,7 +63,8 @@ final class KairosProcess: Sendable {
         let isRun = arguments.first == "run" && !arguments.contains("--journal")
         defer { if isRun { removeJournal(journal) } }
         let command =
-            wrapper + [try executable] + arguments + (isRun ? ["--journal", journal.appending("journal.db").string] : [])
+            wrapper + [try executable] + arguments
+            + (isRun ? ["--journal", journal.appending("journal.db").string] : [])
         let kairos = KairosProcess()
         let task = Task { await kairos.live(command) }
         do {

@@ -129,6 +129,69 @@ extension IntegrationTests {
             }
         }
 
+        @Test(
+            "where room is wanted the oldest go before their time, as many as it takes",
+            .enabled(if: OpenZFS.isInKernel, "zfs-fuse does not say what a snapshot's end gives back"))
+        func room() async throws {
+            try await dataset("prune-room") { fixture, dataset in
+                let names = (0..<4).map { name(secondsAgo: Int64(20 - $0) * 86_400) }
+                let path = fixture.path("prune-room") + "/file"
+                let data = (0..<2_000_000).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 13) }
+                for name in names {
+                    // Each snapshot holds a file of its own.
+                    try write(String(decoding: data.map { $0 & 0x7f }, as: UTF8.self), to: path)
+                    try await snapshot(fixture, dataset, [name])
+                    unlink(path)
+                }
+                try DatedZFS(for: fixture).date(names)
+                try await fixture.zfs("set", "kairos:keep=1h=all,30d=1d", dataset)
+                try await fixture.zfs("set", "compression=off", dataset)
+                #expect(try await prune("--dry-run", dataset).allSatisfy { $0.fate == "stays" })
+                let answer = try await fixture.zfs("get", "-Hp", "-o", "value", "available", dataset)
+                let text = String(decoding: answer, as: UTF8.self).split(separator: "\n").first ?? ""
+                let available = try #require(UInt64(text))
+                // A little more than there is: one of them is enough.
+                try await fixture.zfs("set", "kairos:min-free=\(available + 65_536)", dataset)
+                let planned = try await prune("--dry-run", dataset)
+                #expect(planned.map(\.fate) == ["goes", "stays", "stays", "stays"], "\(planned)")
+                #expect(planned[0].reason.contains("kairos:min-free"))
+                #expect(try await prune(dataset).map(\.fate) == ["destroyed", "stays", "stays", "stays"])
+                // More than all of them hold: the newest stays, and it is said.
+                try await fixture.zfs("set", "kairos:min-free=8000T", dataset)
+                let zfs = try DatedZFS(for: fixture)
+                let (status, _, messages) = try await KairosProcess.output(
+                    ["prune", "--zfs-command", zfs.path, dataset])
+                #expect(!status.isSuccess && messages.contains("kairos:min-free asks for"), "\(messages)")
+                #expect(try await fixture.snapshots(of: "prune-room") == [names[3]])
+                try await fixture.zfs("set", "kairos:min-free=lots", dataset)
+                let refused = try await KairosProcess.output(["prune", dataset])
+                #expect(!refused.status.isSuccess && refused.stderr.contains("kairos:min-free=lots"))
+            }
+        }
+
+        @Test("near its budget a dataset's snapshots come more slowly, and nothing is given up")
+        func budget() async throws {
+            try await dataset("budget") { fixture, dataset in
+                try await fixture.zfs("set", "kairos:max-snapshots=10", dataset)
+                try await snapshot(fixture, dataset, (0..<7).map { name(secondsAgo: Int64(70 - $0)) })
+                try await KairosProcess.run(["run", "--json", "--no-prune"] + .prompt + [dataset]) { kairos in
+                    try await kairos.ready()
+                    // One for each, until the pause is a second; then fewer.
+                    var number = 0
+                    #expect(
+                        await wait(for: .seconds(60)) {
+                            number += 1
+                            try? write("\(number)", to: fixture.path("budget") + "/file")
+                            return kairos.events.contains { $0.text?.contains("kairos:max-snapshots") ?? false }
+                        }, "\(kairos.transcript)")
+                    try write("the last", to: fixture.path("budget") + "/last")
+                    let (status, summary) = try await kairos.stop()
+                    #expect(status.isSuccess && summary?.leftAtRisk == [], "\(kairos.transcript)")
+                }
+                #expect(try await fixture.snapshots(of: "budget").count < 14)
+            }
+        }
+
         @Test("killed at any moment it has destroyed some of what it was to destroy, and nothing else")
         func killed() async throws {
             try await dataset("prune-kill") { fixture, dataset in

@@ -59,7 +59,9 @@ struct CatalogTests {
 
     @Test("a name that tells of another time than ZFS does is not believed, and none is too large")
     func times() async throws {
-        for name in ["kairos-2020-01-01T00.00.00.000Z", "kairos-2262-04-12T00.00.00.000Z", "kairos-9999-12-31T23.59.59.999Z"] {
+        for name in [
+            "kairos-2020-01-01T00.00.00.000Z", "kairos-2262-04-12T00.00.00.000Z", "kairos-9999-12-31T23.59.59.999Z",
+        ] {
             let read = try await read(said(name, creation: 1_795_300_000))
             #expect(read.map(\.time) == [1_795_300_000_000_000_000], "\(name)")
         }
@@ -280,9 +282,12 @@ struct PrunerTests {
     func stopped() async throws {
         let pool = try Pool(names)
         let zfs = pool.zfs
-        let pruner = Pruner(pool.zfs.command(), isStopped: { (try? zfs.calls().contains { $0[1] == "destroy" }) ?? true })
+        let pruner = Pruner(
+            pool.zfs.command(), isStopped: { (try? zfs.calls().contains { $0[1] == "destroy" }) ?? true })
         let outcome = await pruner.destroy(pool.retention)
-        #expect(outcome.destroyed == Array(names[..<100]) && outcome.left == Array(names[100..<250]) && outcome.why == "stopped")
+        #expect(
+            outcome.destroyed == Array(names[..<100]) && outcome.left == Array(names[100..<250])
+                && outcome.why == "stopped")
     }
 
     @Test("the rule is read when it counts, and a dataset that is another one now is left alone")
