@@ -97,7 +97,7 @@ let package = Package(
         tests("Snapshots", ["Snapshots", "Datasets", "Scratch", "TestSupport", "CZFSCore", "CFakeZFSCore"]),
         tests("Tracing", ["Tracing", "Datasets", "CBPFObjects"]),
         tests("Trace", ["Trace", "Tracing", "Datasets", "CBPFObjects", "CLinux", "TestSupport", systemPackage]),
-        tests("Bench", ["Bench", "Policy", "Trace", "Tracing", "TestSupport"]),
+        tests("Bench", ["Bench", "Background", "CLinux", "Policy", "Trace", "Tracing", "TestSupport"]),
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
         tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy"]),
         .target(name: "CTestSupport", path: "Tests/Support"),

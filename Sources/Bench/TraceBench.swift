@@ -57,12 +57,24 @@ public final class TraceBench {
     }
 
     /// Readable when the user wants an end.
-    static func catchSignals() throws(Failure) -> FileDescriptor {
-        let caught = kairos_signals_catch([SIGINT, SIGTERM], 2)
+    ///
+    /// From then on until `releaseSignals()` it is the benchmark that ends, and cleans up.
+    @discardableResult
+    public static func catchSignals() throws(Failure) -> FileDescriptor {
+        let caught = kairos_signals_catch([SIGINT, SIGTERM, SIGHUP], 3)
         guard caught >= 0 else {
             throw Failure(description: "cannot catch signals: \(Errno(rawValue: kairos_errno_value()))")
         }
         return FileDescriptor(rawValue: caught)
+    }
+
+    /// Nothing is left to be cleaned up: a signal ends the program as usual.
+    ///
+    /// - Throws: when one came meanwhile.
+    public static func releaseSignals() throws(Failure) {
+        let caught = try catchSignals()
+        for number in [SIGINT, SIGTERM, SIGHUP] { signal(number, SIG_DFL) }
+        if kairos_signals_next(caught.rawValue) != 0 { throw Failure(description: "interrupted") }
     }
 
     /// Measures in a directory of its own below each of these.

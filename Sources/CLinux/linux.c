@@ -10,6 +10,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -165,6 +166,11 @@ uint64_t kairos_monotonic_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+void kairos_end_with_parent(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
 }
 
 uint64_t kairos_boottime_ns(void)

@@ -21,6 +21,9 @@ struct BenchAllCommand: ParsableCommand {
     @Option(help: ArgumentHelp("A page with all of it, for a browser, drawn by gnuplot.", valueName: "file"))
     var html: String?
 
+    @Flag(name: .shortAndLong, help: "JSON on stdout: an object with the arrays live, simulated and cost.")
+    var json = false
+
     @Option(help: "Draws the workload and the orders.")
     var seed: UInt64?
 
@@ -45,17 +48,24 @@ struct BenchAllCommand: ParsableCommand {
         let plan = CronBench.Plan(
             seed: seed, length: 1_800, scale: 30, settings: Settings(),
             intervals: [.seconds(300), .seconds(60), .seconds(900)], recording: recording)
-        let live = try CronBenchCommand.results([.mixed], plan, in: nil) { CronBenchText($0).print() }
+        let json = json
+        let live = try CronBenchCommand.results([.mixed], plan, in: nil) { if !json { CronBenchText($0).print() } }
         let texts = live.map { CronBenchText($0) }
-        let replay = try ReplayText(recording, plan, snapshotTime: live[0].snapshotTime)
-        replay.print()
+        let replay = try ReplayText(recording, plan, snapshotTime: live[0].snapshotTime * plan.scale)
+        if !json { replay.print() }
         let figures: CostFigures
         do throws(CostBench.Failure) {
             figures = try CostFigures(
                 directory: "/dev/shm", rounds: 5, calls: 1_000_000, files: 20_000, others: true, seed: seed)
         } catch { throw Output.failure(error.description) }
         let cost = CostTables(figures)
-        cost.print()
+        if json {
+            Output.line(
+                Output.json(
+                    AllFigures(live: texts.flatMap(\.objects), simulated: replay.objects, cost: figures.objects)))
+        } else {
+            cost.print()
+        }
         if let html, let plotter {
             var page = HTMLPage(title: "kairos bench: a short run")
             do throws(Gnuplot.Failure) {
@@ -67,27 +77,39 @@ struct BenchAllCommand: ParsableCommand {
             try Output.replace(html, with: page.text)
             Output.message("\(SafeText.line(html)) is written")
         }
-        if live.contains(where: { $0.rows.contains { !$0.problems.isEmpty } }) { throw ExitCode(1) }
+        if live.contains(where: { $0.rows.contains { !$0.problems.isEmpty } }) || replay.isInvalid || figures.isInvalid
+        {
+            throw ExitCode(1)
+        }
     }
 }
 
-/// The recording of a live run, played to the simulator: by the real clock.
+private struct AllFigures: Encodable {
+    var live: [CronRow]
+    var simulated: [ReplayRow]
+    var cost: [CostRow]
+}
+
+/// The recording of a live run, played to the simulator by the workload's clock.
 private struct ReplayText {
     private let day: RecordedDay
     private let entries: [ComparisonReport.Entry]
     private let curves: [ComparisonReport.Curve]
     private let remarks: [String]
+    var isInvalid: Bool { day.lost > 0 || !day.damage.isEmpty }
 
     init(_ recording: String, _ plan: CronBench.Plan, snapshotTime: Duration) throws {
-        do throws(RecordingReader.Failure) { day = try RecordedDay(recording, only: []) } catch {
+        do throws(RecordingReader.Failure) {
+            day = try RecordedDay(recording, only: []).stretched(by: plan.scale)
+        } catch {
             throw Output.failure(error.description)
         }
         let bench = ReplayBench(day: day, snapshotTime: snapshotTime, checkTime: snapshotTime)
-        let (settings, intervals) = CronBench.scaled(plan)
-        var contenders: [(String, Contender)] = [("kairos", .kairos(settings))]
-        for interval in intervals {
-            contenders.append(("cron \(Human.seconds(interval))", .cron(every: interval, onlyWritten: false)))
-            contenders.append(("cron \(Human.seconds(interval)) if written", .cron(every: interval, onlyWritten: true)))
+        var contenders: [(String, Contender)] = [("kairos", .kairos(plan.settings))]
+        for interval in plan.intervals {
+            let text = "cron \(interval.exactText)"
+            contenders.append((text, .cron(every: interval, onlyWritten: false)))
+            contenders.append((text + " if written", .cron(every: interval, onlyWritten: true)))
         }
         entries = contenders.map { name, contender in
             ComparisonReport.Entry(
@@ -96,13 +118,14 @@ private struct ReplayText {
         curves = bench.sweep()
         var remarks = [
             "What 'kairos trace' recorded of that, \(Human.count(day.events, "event")) in "
-                + "\(Human.seconds(.seconds(day.seconds))) of real time, played to the simulator with the same settings."
+                + "\(Human.span(.seconds(day.seconds))) of the workload's clock, played to the simulator with the same settings."
         ]
-        if day.lost > 0 { remarks.append("The recording lost \(Human.count(day.lost, "record")).") }
+        if day.lost > 0 { remarks.append("INVALID: the recording lost \(Human.count(day.lost, "record")).") }
         self.remarks = remarks + ComparisonTable.equalNumber(bench, "kairos", entries[0].measures)
     }
 
     private var rows: [[String]] { entries.map { ComparisonTable.row($0.name, $0.measures) } }
+    var objects: [ReplayRow] { entries.map { ReplayRow($0.name, $0.measures, day) } }
 
     func print() {
         var table = TextTable(ComparisonTable.headings)

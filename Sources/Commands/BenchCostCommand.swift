@@ -37,6 +37,9 @@ struct CostBenchCommand: ParsableCommand {
     @Option(help: "Draws the orders.")
     var seed: UInt64?
 
+    @Option(help: ArgumentHelp("Also a page for a browser.", valueName: "file"))
+    var html: String?
+
     @Flag(help: "Without fatrace, inotifywait and opensnoop.")
     var alone = false
 
@@ -49,18 +52,28 @@ struct CostBenchCommand: ParsableCommand {
         }
         try Privileges.requireRoot("kairos bench cost")
         Output.ignoreBrokenPipe()
+        try html.map { try Output.requireReplaceable($0) }
         let figures: CostFigures
         do throws(CostBench.Failure) {
             figures = try CostFigures(
                 directory: directory, rounds: rounds, calls: calls, files: files, others: !alone,
                 seed: seed ?? UInt64.random(in: 0..<1 << 32))
         } catch { throw Output.failure(error.description) }
+        let tables = CostTables(figures)
+        let place = "On \(SafeText.line(directory)), \(rounds) rounds, seed \(figures.seed)."
         if json {
-            Output.line(Output.json(CostRow.rows(figures)))
-            return
+            Output.line(Output.json(figures.objects))
+        } else {
+            tables.print()
+            Output.line(place)
         }
-        CostTables(figures).print()
-        Output.line("On \(SafeText.line(directory)), \(rounds) rounds, seed \(figures.seed).")
+        if let html {
+            var page = HTMLPage(title: "What kairos run costs")
+            tables.add(to: &page)
+            page.paragraph(place)
+            try Output.replace(html, with: page.text)
+        }
+        if figures.isInvalid { throw ExitCode(1) }
     }
 }
 
@@ -77,11 +90,7 @@ struct CostTables {
     private mutating func add(_ table: CostBench.Table) {
         let what = table.call == .pwrite ? "a write of one byte (pwrite)" : "getppid, which is not looked at"
         var remarks = table.rows.filter { $0.lost > 0 }.map { Self.lost($0.setup.name, $0.lost) }
-        if table.isNoisy {
-            remarks.append(
-                "Noisy: the upper quarter of some rounds took \(Int((table.noise * 100).rounded())) % longer than the lower one."
-            )
-        }
+        remarks += Self.noise(table.isNoisy, table.noise)
         let rows = table.rows.map { row in
             let times = row.times.sorted()
             return [
@@ -115,6 +124,9 @@ struct CostTables {
                 "Probe set \(workload.set.rawValue), on \(workload.place), \(workload.files) times: create a file, 8 writes of 512 bytes, close, rename, delete",
                 ["SLOWDOWN", "LOW-HIGH", "SECONDS", "BESIDE IT"], rows,
                 workload.rows.filter { $0.lost ?? 0 > 0 }.map { Self.lost($0.name, $0.lost ?? 0) }
+                    + workload.rows.flatMap { row in
+                        row.invalid.map { "INVALID: \(row.name): \(SafeText.line($0))" }
+                    } + Self.noise(workload.isNoisy, workload.noise)
             ))
     }
 
@@ -128,8 +140,16 @@ struct CostTables {
         tables.append(
             (
                 "From a write to its snapshot, without the quiet time of \(latency.quiet.exactText)",
-                ["MILLISECONDS", "X BARE", "LOW-HIGH", "WHAT"], rows, []
+                ["MILLISECONDS", "X BARE", "LOW-HIGH", "WHAT"], rows,
+                latency.invalid.map { "INVALID: \(SafeText.line($0))" } + Self.noise(latency.isNoisy, latency.noise)
             ))
+    }
+
+    private static func noise(_ isNoisy: Bool, _ noise: Double) -> [String] {
+        guard isNoisy else { return [] }
+        return [
+            "Noisy: the upper quarter of some rounds took \(Int((noise * 100).rounded())) % longer than the lower one."
+        ]
     }
 
     private static func lost(_ name: String, _ count: UInt64) -> String {
@@ -165,6 +185,11 @@ struct CostFigures {
     var workloads: [CostBench.Workload] = []
     var latency: LatencyBench.Result
 
+    /// Somebody's figures are not to be believed.
+    var isInvalid: Bool {
+        !latency.invalid.isEmpty || workloads.contains { $0.rows.contains { !$0.invalid.isEmpty } }
+    }
+
     /// - Parameter others: whether fatrace, inotifywait and opensnoop are measured, too.
     init(
         directory: String, rounds: Int, calls count: Int, files: Int, others: Bool, seed: UInt64
@@ -175,6 +200,7 @@ struct CostFigures {
             Output.message($0)
         }
         let sets = CostBench.sets()
+        bench.parts = sets.count * 3 + 1
         guard !sets.isEmpty else {
             throw CostBench.Failure(description: "no probe set loads here; 'kairos doctor -v' says why")
         }
@@ -185,7 +211,7 @@ struct CostFigures {
         let pool = try BenchPool(in: nil)
         let found: Result<(CostBench.Workload, LatencyBench.Result), CostBench.Failure>
         do throws(CostBench.Failure) {
-            let latency = LatencyBench(kairos: try Output.ownPath(), pool: pool, rounds: rounds * 3, seed: seed) {
+            let latency = try LatencyBench(kairos: try Output.ownPath(), pool: pool, rounds: rounds * 3, seed: seed) {
                 Output.message($0)
             }
             let dataset = try pool.make("files")
@@ -197,13 +223,19 @@ struct CostFigures {
                 ))
         } catch { found = .failure(error) }
         for line in pool.remove() { Output.message("not removed: \(line)") }
+        try TraceBench.releaseSignals()
         let (workload, latency) = try found.get()
         workloads.append(workload)
         self.latency = latency
     }
 }
 
-private struct CostRow: Encodable {
+extension CostFigures {
+    /// As JSON has them.
+    var objects: [CostRow] { CostRow.rows(self) }
+}
+
+struct CostRow: Encodable {
     var probes: String
     var measured: String
     var place: String?
@@ -222,9 +254,11 @@ private struct CostRow: Encodable {
     var noise: Double?
     var recordsLost: UInt64?
     var problem: String?
+    /// Why it is not to be believed.
+    var invalid: [String]?
     var seed: UInt64
 
-    static func rows(_ figures: CostFigures) -> [CostRow] {
+    fileprivate static func rows(_ figures: CostFigures) -> [CostRow] {
         figures.calls.flatMap { rows($0, figures.seed) } + figures.workloads.flatMap { rows($0, figures.seed) }
             + rows(figures.latency, figures.seed)
     }
@@ -243,7 +277,8 @@ private struct CostRow: Encodable {
         latency.rows.map { row in
             CostRow(
                 probes: "", measured: "change-to-snapshot", beside: row.name, nanoseconds: row.times.map(Double.init),
-                toBare: row.ratio?.median, toBareLow: row.ratio?.low, toBareHigh: row.ratio?.high, seed: seed)
+                toBare: row.ratio?.median, toBareLow: row.ratio?.low, toBareHigh: row.ratio?.high, noise: latency.noise,
+                invalid: latency.invalid, seed: seed)
         }
     }
 
@@ -253,7 +288,7 @@ private struct CostRow: Encodable {
                 probes: workload.set.rawValue, measured: "files", place: workload.place, beside: row.name,
                 nanoseconds: row.times.map { Double($0.nanoseconds) }, slowdown: row.slowdown?.median,
                 slowdownLow: row.slowdown?.low, slowdownHigh: row.slowdown?.high,
-                recordsLost: row.lost, problem: row.problem, seed: seed)
+                noise: workload.noise, recordsLost: row.lost, problem: row.problem, invalid: row.invalid, seed: seed)
         }
     }
 }

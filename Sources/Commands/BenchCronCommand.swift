@@ -91,19 +91,28 @@ struct CronBenchCommand: ParsableCommand {
         _ models: [WorkloadModel], _ plan: CronBench.Plan, in pool: String?, each: (CronBench.Result) -> Void
     ) throws -> [CronBench.Result] {
         do throws(TraceBench.Failure) {
+            // Before anything is made.
+            try TraceBench.catchSignals()
             let pool = try BenchPool(in: pool)
             let outcome: Result<[CronBench.Result], TraceBench.Failure>
             do throws(TraceBench.Failure) {
                 let bench = try CronBench(kairos: try Output.ownPath(), pool: pool) { Output.message($0) }
                 var results: [CronBench.Result] = []
-                for model in models {
+                for (place, model) in models.enumerated() {
+                    if models.count > 1 {
+                        let left = Double(models.count - place) * plan.length / plan.scale
+                        Output.message(
+                            "workload \(place + 1) of \(models.count), at least \(Human.span(.seconds(left))) left")
+                    }
                     results.append(try bench.run(model, plan))
                     each(results[results.count - 1])
                 }
                 outcome = .success(results)
             } catch { outcome = .failure(error) }
             for line in pool.remove() { Output.message("not removed: \(line)") }
-            return try outcome.get()
+            let results = try outcome.get()
+            try TraceBench.releaseSignals()
+            return results
         } catch { throw Output.failure(error.description) }
     }
 
@@ -138,6 +147,11 @@ struct CronBenchCommand: ParsableCommand {
         } catch { throw Output.failure("\(error)", status: 64) }
         guard timeScale >= 1, timeScale <= 1000 else {
             throw Output.failure("--time-scale: from 1 to 1000", status: 64)
+        }
+        guard settings.quiet / timeScale >= .milliseconds(1) else {
+            throw Output.failure(
+                "--quiet \(settings.quiet.exactText): less than 1 ms at a --time-scale of \(Human.factor(timeScale)), which 'kairos run' does not know",
+                status: 64)
         }
         let length = try duration("--length", length)
         guard length >= .seconds(60), length <= .seconds(86_400 * 7) else {
@@ -176,11 +190,11 @@ struct CronBenchText {
     private var summary: [String] {
         let plan = result.plan
         return [
-            "\(result.model.name): \(Human.count(result.actions, "change")) in \(Human.seconds(.seconds(plan.length))), "
+            "\(result.model.name): \(Human.count(result.actions, "change")) in \(Human.span(.seconds(plan.length))), "
                 + "\(Human.factor(plan.scale)) times as fast (seed \(plan.seed)): \(result.model.parameters).",
             "A snapshot took \(Human.milliseconds(result.snapshotTime)) ms, which is "
-                + "\(Human.seconds(result.snapshotTime * plan.scale)) of that clock; no change came later than "
-                + "\(Human.seconds(result.late)) after its time.",
+                + "\(Human.span(result.snapshotTime * plan.scale)) of that clock; no change came later than "
+                + "\(Human.span(result.late)) after its time.",
         ]
     }
 
@@ -202,9 +216,7 @@ struct CronBenchText {
         guard let kairos = result.rows.first(where: { if case .kairos = $0.contender { true } else { false } }) else {
             return []
         }
-        let cost = result.snapshotTime * result.plan.scale
-        let bench = ReplayBench(
-            day: RecordedDay(histories: [kairos.history], wallOffset: 0), snapshotTime: cost, checkTime: cost)
+        let bench = result.replay(of: kairos)
         var lines = ComparisonTable.equalNumber(bench, kairos.name, kairos.measures).map { "At an equal number: " + $0 }
         for row in result.rows {
             lines += row.problems.map { "INVALID: \(row.name): \(SafeText.line($0))" }
@@ -230,11 +242,20 @@ struct CronBenchText {
         page.chapter("Live: \(result.model.name)")
         let report = ComparisonReport(
             plotter: plotter, name: "live-\(result.model.name)", entries: entries, length: result.plan.length,
-            curves: [])
+            curves: result.rows.first { $0.name == "kairos" }.map { result.replay(of: $0).sweep() } ?? [])
         try report.add(to: &page, headings: Self.headings, rows: rows, remarks: summary + remarks)
     }
 
     var objects: [CronRow] { result.rows.map { CronRow($0, result) } }
+}
+
+extension CronBench.Result {
+    /// What happened to one contender's dataset, for the simulator, by the model's clock.
+    fileprivate func replay(of row: CronBench.Row) -> ReplayBench {
+        let cost = snapshotTime * plan.scale
+        return ReplayBench(
+            day: RecordedDay(histories: [row.history], wallOffset: 0), snapshotTime: cost, checkTime: cost)
+    }
 }
 
 struct CronRow: Encodable {
@@ -254,6 +275,11 @@ struct CronRow: Encodable {
     var windowMaxMs: Double?
     var byteSeconds: Double
     var snapshotBytes: UInt64
+    /// Of all `zfs snapshot` of the run, real; and the most that a change came too late, of the model.
+    var snapshotMs: Double
+    var lateMs: Double
+    /// Of Kairos: cron's bytes at risk at an equal number of snapshots, by Kairos's.
+    var atEqualNumber: [EqualNumber]?
     var slowdown: Double
     var cpuMs: Int64
     /// Snapshots in the middle of a change.
@@ -277,6 +303,11 @@ struct CronRow: Encodable {
         windowMaxMs = row.measures.windows.last.map { Double($0) / 1e6 }
         byteSeconds = row.measures.byteSeconds
         snapshotBytes = row.space
+        snapshotMs = result.snapshotTime / .milliseconds(1)
+        lateMs = result.late / .milliseconds(1)
+        if case .kairos = row.contender {
+            atEqualNumber = EqualNumber.all(result.replay(of: row), row.measures)
+        }
         slowdown = row.slowdown
         cpuMs = Human.milliseconds(row.cpu)
         between = row.between

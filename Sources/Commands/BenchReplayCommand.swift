@@ -14,7 +14,7 @@ struct ReplayBenchCommand: ParsableCommand {
             of a dataset that did not change. What each column means: docs/benchmark.md.
 
             EXAMPLES:
-              kairos trace --record day.trace --duration 1d
+              kairos trace --record day.trace --duration 1d             with --op all for commit-quiet
               kairos bench replay day.trace
               kairos bench replay day.trace --dataset tank/home --policy quiet=10s --policy quiet=1m,max-delay=10m
               kairos bench replay day.trace --sweep --html day.html
@@ -95,9 +95,9 @@ struct ReplayBenchCommand: ParsableCommand {
             )
         }
         for case .cron(let interval, _) in contenders.map(\.contender)
-        where .seconds(day.seconds) / interval > 10_000_000 {
+        where .seconds(day.seconds) / interval * Double(day.histories.count) > 10_000_000 {
             throw Output.failure(
-                "--cron \(interval.exactText): more than ten million ticks in \(Human.seconds(.seconds(day.seconds))): take a longer one",
+                "--cron \(interval.exactText): more than ten million ticks in \(Human.span(.seconds(day.seconds))) on \(Human.count(day.histories.count, "dataset")): take a longer one",
                 status: 64)
         }
         let bench = ReplayBench(day: day, snapshotTime: cost, checkTime: cost)
@@ -108,9 +108,20 @@ struct ReplayBenchCommand: ParsableCommand {
         }
         let curves = sweep || html != nil ? bench.sweep() : []
         let rows = entries.map { ComparisonTable.row($0.name, $0.measures) }
-        let remarks = entries.flatMap { entry in
+        var remarks = entries.flatMap { entry in
             guard case .kairos = entry.contender else { return [String]() }
             return ComparisonTable.equalNumber(bench, entry.name, entry.measures)
+        }
+        for entry in entries where entry.measures.uncaptured > 0 {
+            remarks.append("\(entry.name): \(Human.count(entry.measures.uncaptured, "change")) came into no snapshot.")
+        }
+        let asksCommits = contenders.contains {
+            if case .kairos(let settings) = $0.contender { settings.commitQuiet != nil } else { false }
+        }
+        if asksCommits, !day.hasCommits {
+            remarks.append(
+                "commit-quiet waits for closes and syncs, and the recording has none: record with 'kairos trace --op all'."
+            )
         }
         if json {
             Output.line(
@@ -135,7 +146,7 @@ struct ReplayBenchCommand: ParsableCommand {
             } catch { throw Output.failure("--html: \(error)") }
             try Output.replace(html, with: page.text)
         }
-        if !day.damage.isEmpty { throw ExitCode(1) }
+        if !day.damage.isEmpty || day.lost > 0 { throw ExitCode(1) }
     }
 
     private func duration(_ option: String, _ text: String) throws -> Duration {
@@ -151,11 +162,14 @@ struct ReplayBenchCommand: ParsableCommand {
         let kind = day.isMadeUp ? "file system" : "dataset"
         var lines = [
             "\(Human.count(changes, "change")) on \(Human.count(day.histories.count, kind)) in "
-                + "\(Human.seconds(.seconds(day.seconds)))"
-                + (day.isMadeUp ? "; no dataset is in the trace, so each file system stands for one" : "")
+                + "\(Human.span(.seconds(day.seconds)))"
+                + (day.isMadeUp
+                    ? "; \(dataset.isEmpty ? "no dataset is in the trace" : "none of these is a dataset"), so each file system stands for one"
+                    : "")
         ]
         if day.lost > 0 {
-            lines.append("The recording lost \(Human.count(day.lost, "record")): what is shown is of the others.")
+            lines.append(
+                "INVALID: the recording lost \(Human.count(day.lost, "record")): what is shown is of the others.")
         }
         return lines
     }
@@ -185,7 +199,7 @@ extension Contender {
     }
 }
 
-private struct ReplayRow: Encodable {
+struct ReplayRow: Encodable {
     var contender: String
     var setting: String?
     var snapshots: Int

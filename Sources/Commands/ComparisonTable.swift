@@ -19,13 +19,16 @@ enum ComparisonTable {
     /// How cron would do at as many snapshots as somebody took, in sentences.
     static func equalNumber(_ bench: ReplayBench, _ name: String, _ measured: Measures) -> [String] {
         guard measured.byteSeconds > 0 else { return [] }
-        return [false, true].compactMap { onlyWritten in
-            guard let rival = bench.cron(asManyAs: measured.snapshots, onlyWritten: onlyWritten) else { return nil }
-            let factors = rival.byteSeconds.map { Human.factor($0 / measured.byteSeconds) }
-            return "cron\(onlyWritten ? " if written" : "") each \(Human.seconds(rival.interval)), with "
-                + "\(rival.snapshots) snapshots where \(name) has \(measured.snapshots), has "
-                + "\(Human.factor(rival.median / measured.byteSeconds)) times its bytes at risk "
-                + "(\(factors.first ?? "-") to \(factors.last ?? "-"), by where its ticks fall)."
+        guard measured.snapshots >= EqualNumber.fewest else {
+            return [
+                "\(name) has \(Human.count(measured.snapshots, "snapshot")): too few to compare with as many of cron's."
+            ]
+        }
+        return EqualNumber.all(bench, measured).map { rival in
+            "cron\(rival.ifWritten ? " if written" : "") each \(Human.span(.seconds(rival.intervalSeconds))), with "
+                + "\(Human.factor(rival.snapshots)) snapshots where \(name) has \(measured.snapshots), has "
+                + "\(Human.factor(rival.median)) times its bytes at risk "
+                + "(\(Human.factor(rival.low)) to \(Human.factor(rival.high)), by where its ticks fall)."
         }
     }
 
@@ -35,6 +38,34 @@ enum ComparisonTable {
     }
 
     private static func window(_ nanoseconds: UInt64?) -> String {
-        nanoseconds.map { Human.seconds(.nanoseconds(Int64(clamping: $0))) } ?? "-"
+        nanoseconds.map { Human.span(.nanoseconds(Int64(clamping: $0))) } ?? "-"
+    }
+}
+
+/// Cron's bytes at risk with as many snapshots as Kairos took, by Kairos's.
+struct EqualNumber: Encodable {
+    /// With fewer snapshots chance says more than the interval.
+    static let fewest = 10
+
+    var ifWritten: Bool
+    var intervalSeconds: Double
+    /// The mean over the phases of cron's clock.
+    var snapshots: Double
+    var median: Double
+    var low: Double
+    var high: Double
+
+    /// Of cron, and of cron that looks first; none where there is too little to compare.
+    static func all(_ bench: ReplayBench, _ measured: Measures) -> [EqualNumber] {
+        guard measured.byteSeconds > 0, measured.snapshots >= fewest else { return [] }
+        return [false, true].compactMap { onlyWritten in
+            guard let rival = bench.cron(asManyAs: measured.snapshots, onlyWritten: onlyWritten),
+                let low = rival.byteSeconds.first, let high = rival.byteSeconds.last
+            else { return nil }
+            return EqualNumber(
+                ifWritten: onlyWritten, intervalSeconds: rival.interval / .seconds(1), snapshots: rival.snapshots,
+                median: rival.median / measured.byteSeconds, low: low / measured.byteSeconds,
+                high: high / measured.byteSeconds)
+        }
     }
 }

@@ -120,6 +120,19 @@ enum Human {
             ? "\(hundredths / 100).\(String(hundredths % 100 + 100).dropFirst()) s" : "\(tenths / 10).\(tenths % 10) s"
     }
 
+    /// From thousandths of a second to hours, as one reads them: `0.4 ms`, `35 ms`, `2.10 s`, `5 m 12 s`, `3 h 05 m`.
+    static func span(_ duration: Duration) -> String {
+        let seconds = duration / .seconds(1)
+        func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
+        switch seconds {
+        case ..<0.01: return "\(factor(seconds * 1000)) ms"
+        case ..<1: return "\(Int((seconds * 1000).rounded())) ms"
+        case ..<120: return Self.seconds(duration)
+        case ..<7200: return "\(Int(seconds.rounded()) / 60) m \(two(Int(seconds.rounded()) % 60)) s"
+        default: return "\(Int((seconds / 60).rounded()) / 60) h \(two(Int((seconds / 60).rounded()) % 60)) m"
+        }
+    }
+
     /// `512 B`, `1.4 MiB`.
     static func bytes(_ count: UInt64) -> String {
         guard count >= 1024 else { return "\(count) B" }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CLinux
 import Daemon
 import Datasets
 import Glibc
@@ -105,12 +106,21 @@ struct RunCommand: ParsableCommand {
     @Option(help: .hidden)
     var zfsTimeLimit: String?
 
+    /// For benchmarks: it ends with the process of this number.
+    @Option(help: .hidden)
+    var parent: Int32?
+
     @Option(help: .hidden)
     var ringBytes = 1 << 20
 
     mutating func run() throws {
         let configuration = try checked()
         try Privileges.requireRoot("kairos run")
+        if let parent {
+            // Asked afterwards: it may have died before.
+            kairos_end_with_parent()
+            guard getppid() == parent else { throw ExitCode(1) }
+        }
         Output.ignoreBrokenPipe()
         var command = try ZFSAccess.command(at: zfsCommand)
         if let limit = try duration("--zfs-time-limit", zfsTimeLimit) { command.timeLimit = limit }

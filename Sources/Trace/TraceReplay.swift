@@ -9,6 +9,8 @@ public struct RecordingReader: ~Copyable {
         case cannotOpen(String, Errno)
         case cannotRead(String, Errno)
         case notARecording(String)
+        /// An event at a time that no machine's clock shows, nanoseconds since its start.
+        case time(String, UInt64)
         /// Made by a later Kairos.
         case version(String, Int)
 
@@ -18,6 +20,8 @@ public struct RecordingReader: ~Copyable {
             case .cannotRead(let path, let errno): "cannot read the recording \(path): \(errno)"
             case .notARecording(let path):
                 "\(path) is no recording of 'kairos trace --record': it does not begin with KAIROSTR"
+            case .time(let path, let time):
+                "the recording \(path) has an event \(time) ns after the machine's start: it was made up, or is damaged"
             case .version(let path, let version):
                 "\(path) is a recording of version \(version), and this Kairos reads version "
                     + "\(RecordingFormat.version): replay it with the Kairos that made it"

@@ -36,6 +36,50 @@ struct SimulationTests {
         #expect(kairos(history([change(1)], to: 9, commits: [1.5])).map(\.captured) == [seconds(3)])
     }
 
+    @Test("A commit point behind other changes of its epoch counts: create, write, rename")
+    func commitBehind() {
+        let settings = Settings(commitQuiet: .milliseconds(100))
+        let save = (0..<10).flatMap { number in
+            let at = 10 + Double(number)
+            return [change(at), change(at + 0.01), change(at + 0.02, commit: true)]
+        }
+        let taken = kairos(history(save, to: 30), settings)
+        #expect(taken.map(\.captured) == (0..<10).map { seconds(10.12 + Double($0)) })
+    }
+
+    @Test("A recorded day on a slower clock is the same day")
+    func stretched() {
+        let day = RecordedDay(
+            histories: [history([change(5), change(6)], to: 9, from: 4, commits: [7])], wallOffset: 12)
+        let slow = day.stretched(by: 10).histories[0]
+        #expect(slow.start == 0 && slow.end == seconds(50) && slow.changes.map(\.time) == [seconds(10), seconds(20)])
+        #expect(slow.commits == [seconds(30)] && day.hasCommits)
+    }
+
+    @Test("The mean over the phases of cron's clock decides, and the middle of what makes as many")
+    func phases() throws {
+        // A change each minute for an hour. The tick behind the last one counts, too: for 6 the interval is nearly a fifth of it.
+        let day = RecordedDay(
+            histories: [history((0..<60).map { change(Double($0) * 60 + 1) }, to: 3600)], wallOffset: 0)
+        let bench = ReplayBench(day: day, snapshotTime: .milliseconds(20), checkTime: .milliseconds(20))
+        for wanted in [6, 12, 30] {
+            let rival = try #require(bench.cron(asManyAs: wanted, onlyWritten: false))
+            #expect(abs(rival.snapshots - Double(wanted)) < 0.1, "\(rival)")
+            let ideal = 3540 / Double(wanted - 1)
+            #expect(abs(rival.interval / .seconds(1) - ideal) < ideal * 0.1, "\(rival)")
+            #expect(rival.byteSeconds.count == 16 && rival.ends.contains(rival.interval / .seconds(1)))
+        }
+        // Nobody makes a thousand snapshots of sixty changes by looking first.
+        #expect(bench.cron(asManyAs: 1000, onlyWritten: true) == nil)
+    }
+
+    @Test("The median of an even number is between the two in the middle")
+    func median() {
+        #expect(CostBench.median([4, 1, 3, 2]) == 2.5 && CostBench.median([3, 1, 2]) == 2)
+        #expect(CostBench.median([7]) == 7 && CostBench.median([]) == 0)
+        #expect(CostBench.noise([[1, 1, 1, 1], [1, 1, 2, 2]]) == 1 && CostBench.noise([[5]]) == 0)
+    }
+
     /// What the policy promises holds here too, and nothing is left out.
     @Test("On random days: no change is missed, none is empty, the pace is kept", arguments: 0..<300)
     func promises(seed: Int) {
@@ -90,7 +134,9 @@ struct SimulationTests {
         let kairos = bench.point(.kairos(Settings()))
         for onlyWritten in [false, true] {
             let rival = try #require(bench.cron(asManyAs: kairos.snapshots, onlyWritten: onlyWritten))
-            #expect(abs(rival.snapshots - kairos.snapshots) <= 1 + kairos.snapshots / 20, "\(kairos) \(rival)")
+            #expect(
+                abs(rival.snapshots - Double(kairos.snapshots)) <= 1 + Double(kairos.snapshots) / 20,
+                "\(kairos) \(rival)")
         }
     }
 

@@ -63,12 +63,32 @@ public final class CostBench {
             public var problem: String?
             /// Records that found the ring full, over all rounds; nil for the others, which do not tell.
             public var lost: UInt64?
+            /// Why its figures are not to be believed.
+            public var invalid: [String] = []
         }
 
         public var set: ProbeSet
         public var place: String
         public var files: Int
         public var rows: [Row]
+        /// As of a table of calls.
+        public var noise: Double
+        public var isNoisy: Bool { noise > 0.1 }
+    }
+
+    /// By how much the upper quarter of somebody's rounds was slower than the lower one: of the worst.
+    static func noise(_ rounds: [[Double]]) -> Double {
+        rounds.filter { $0.count > 1 }.map { times in
+            let times = times.sorted()
+            return times[times.count * 3 / 4] / max(times[times.count / 4], 1e-9) - 1
+        }.max() ?? 0
+    }
+
+    /// The middle one, or the mean of the two in the middle; 0 of none.
+    static func median(_ values: [Double]) -> Double {
+        guard !values.isEmpty else { return 0 }
+        let sorted = values.sorted()
+        return (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
     }
 
     private let kairos: String
@@ -78,6 +98,10 @@ public final class CostBench {
     private let progress: (String) -> Void
     private let interrupt: FileDescriptor
     private var generator: SplitMix
+    private let began = kairos_monotonic_ns()
+    /// Of all that is to be measured, parts that take about as long; set by whoever knows.
+    public var parts = 1
+    private var partsDone = 0
 
     public init(
         kairos: String, rounds: Int, calls: Int, files: Int, seed: UInt64, progress: @escaping (String) -> Void
@@ -89,6 +113,14 @@ public final class CostBench {
         self.progress = progress
         generator = SplitMix(state: seed)
         interrupt = try TraceBench.catchSignals()
+    }
+
+    /// Says what is done, and how long the rest takes if it takes what was done took.
+    private func tell(_ text: String, _ share: Double) {
+        let done = (Double(partsDone) + share) / Double(max(parts, 1))
+        let spent = Double(kairos_monotonic_ns() - began) / 1e9
+        let left = done > 0.02 && parts > 1 ? ", about \(Int(spent / done * (1 - done)) + 1) s left" : ""
+        progress(text + left)
     }
 
     /// The sets that this kernel takes. Transaction groups cost a call for each object and group: `zfs` is `vfs` here.
@@ -107,8 +139,9 @@ public final class CostBench {
         for round in 0...rounds {
             for index in rows.indices.shuffled(using: &generator) {
                 if round > 0 {
-                    progress(
-                        "\(call.rawValue), \(set.rawValue), round \(round) of \(rounds): \(rows[index].setup.name)")
+                    tell(
+                        "\(call.rawValue), \(set.rawValue), round \(round) of \(rounds): \(rows[index].setup.name)",
+                        Double(round) / Double(rounds + 1))
                 }
                 let arguments = ["cost-calls", call.rawValue, directory, "\(calls)"]
                 let (time, lost) = try beside(
@@ -117,10 +150,11 @@ public final class CostBench {
                 rows[index].lost += lost
             }
         }
+        partsDone += 1
         let (base, empty) = (rows[0].times, rows[1].times)
         for index in rows.indices.dropFirst() {
             let added = zip(rows[index].times, base).map { $0 - $1 }
-            rows[index].added = added.sorted()[added.count / 2]
+            rows[index].added = Self.median(added)
         }
         let added = rows[1].added
         // Where the noise is larger than what an empty program adds, a ratio means nothing.
@@ -133,12 +167,7 @@ public final class CostBench {
             guard ratios.count * 2 > base.count else { continue }
             rows[index].ratio = (rows[index].added / added, ratios[0], ratios[ratios.count - 1])
         }
-        let noise =
-            rows.map { row in
-                let times = row.times.sorted()
-                return times[times.count * 3 / 4] / max(times[times.count / 4], 1e-9) - 1
-            }.max() ?? 0
-        return Table(set: set, call: call, rows: rows, noise: noise)
+        return Table(set: set, call: call, rows: rows, noise: Self.noise(rows.map(\.times)))
     }
 
     // MARK: Files
@@ -182,7 +211,11 @@ public final class CostBench {
         var rows = all.map { Workload.Row(name: $0.name) }
         for round in 0...rounds {
             for index in rows.indices.shuffled(using: &generator) where rows[index].problem == nil {
-                if round > 0 { progress("files, \(set.rawValue), round \(round) of \(rounds): \(rows[index].name)") }
+                if round > 0 {
+                    tell(
+                        "files, \(set.rawValue), round \(round) of \(rounds): \(rows[index].name)",
+                        Double(round) / Double(rounds + 1))
+                }
                 var time: Int64?
                 switch all[index] {
                 case .setup(let setup):
@@ -196,18 +229,24 @@ public final class CostBench {
                         throw Failure(description: "kairos run did not get ready: see what it said above")
                     }
                     time = try child(arguments)
+                    for problem in daemon.finish().problems where !rows[index].invalid.contains(problem) {
+                        rows[index].invalid.append(problem)
+                    }
                 case .rival(let contestant):
                     time = try beside(contestant, &rows[index].problem, directory, outputs, arguments)
                 }
                 if round > 0, let time { rows[index].times.append(.nanoseconds(time)) }
             }
         }
+        partsDone += 1
         for index in rows.indices.dropFirst() where rows[index].problem == nil {
             let ratios = zip(rows[index].times, rows[0].times).map { $0 / $1 }.sorted()
-            rows[index].slowdown = (ratios[ratios.count / 2], ratios[0], ratios[ratios.count - 1])
+            guard let low = ratios.first, let high = ratios.last else { continue }
+            rows[index].slowdown = (Self.median(ratios), low, high)
         }
         return Workload(
-            set: set, place: dataset == nil ? parent : "a dataset of a scratch pool", files: files, rows: rows)
+            set: set, place: dataset == nil ? parent : "a dataset of a scratch pool", files: files, rows: rows,
+            noise: Self.noise(rows.map { $0.times.map { $0 / .nanoseconds(1) } }))
     }
 
     /// Nil, with the problem, where it does not run here.

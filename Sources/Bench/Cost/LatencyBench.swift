@@ -3,6 +3,7 @@ import CLinux
 import Datasets
 import Glibc
 import Snapshots
+import SystemPackage
 import Tracing
 
 /// How long a change is without a snapshot beyond the quiet time, beside the snapshot alone.
@@ -14,12 +15,17 @@ public final class LatencyBench {
         /// To the bare snapshot of the engine that Kairos takes: of the medians, and the range of the rounds.
         public var ratio: (median: Double, low: Double, high: Double)?
 
-        public var median: UInt64 { times.sorted()[times.count / 2] }
+        public var median: UInt64 { UInt64(CostBench.median(times.map(Double.init))) }
     }
 
     public struct Result: Sendable {
         public var quiet: Duration
         public var rows: [Row]
+        /// As of a table of calls.
+        public var noise: Double
+        public var isNoisy: Bool { noise > 0.1 }
+        /// Why the figures are not to be believed.
+        public var invalid: [String]
     }
 
     public static let quiet = Duration.milliseconds(200)
@@ -28,8 +34,12 @@ public final class LatencyBench {
     private let rounds: Int
     private let progress: (String) -> Void
     private var generator: SplitMix
+    private let interrupt: FileDescriptor
 
-    public init(kairos: String, pool: BenchPool, rounds: Int, seed: UInt64, progress: @escaping (String) -> Void) {
+    public init(
+        kairos: String, pool: BenchPool, rounds: Int, seed: UInt64, progress: @escaping (String) -> Void
+    ) throws(TraceBench.Failure) {
+        interrupt = try TraceBench.catchSignals()
         self.kairos = kairos
         self.pool = pool
         self.rounds = rounds
@@ -53,7 +63,7 @@ public final class LatencyBench {
                 watched.name,
             ])
         defer { daemon.end() }
-        guard daemon.isReady(unless: { false }) else {
+        guard daemon.isReady(unless: { kairos_signals_next(interrupt.rawValue) != 0 }) else {
             throw TraceBench.Failure(description: "kairos run did not get ready: see what it said above")
         }
         let chosen = ChosenEngine.automatic(kernelHasZFS: pool.flavour == .kernel)
@@ -64,6 +74,7 @@ public final class LatencyBench {
         for round in 0...rounds {
             if round > 0 { progress("change to snapshot, round \(round) of \(rounds)") }
             for contestant in contestants.shuffled(using: &generator) {
+                if kairos_signals_next(interrupt.rawValue) != 0 { throw TraceBench.Failure(description: "interrupted") }
                 // Another's zfs command leaves doubt about what changed in the same moment, which is asked for first.
                 usleep(50_000)
                 let time: UInt64
@@ -88,21 +99,30 @@ public final class LatencyBench {
         var row = Row(name: "kairos run, beyond its quiet time", times: times[.kairos] ?? [])
         let base = rows[rows.count - 1]
         let ratios = zip(row.times, base.times).map { Double($0) / Double($1) }.sorted()
-        row.ratio = (Double(row.median) / Double(base.median), ratios[0], ratios[ratios.count - 1])
-        return Result(quiet: Self.quiet, rows: rows + [row])
+        if let low = ratios.first, let high = ratios.last {
+            row.ratio = (Double(row.median) / Double(base.median), low, high)
+        }
+        return Result(
+            quiet: Self.quiet, rows: rows + [row],
+            noise: CostBench.noise((rows + [row]).map { $0.times.map(Double.init) }),
+            invalid: daemon.finish().problems)
     }
 
     /// From the write to the message that the snapshot is done, without the quiet time.
     private func lived(_ daemon: KairosContender, _ file: Int32) throws(TraceBench.Failure) -> UInt64 {
-        let before = daemon.snapshots
         let begin = kairos_monotonic_ns()
         try write(file)
-        for _ in 0..<30_000 where daemon.snapshots == before { usleep(1000) }
-        guard daemon.snapshots > before, let finished = daemon.lastFinished else {
-            throw TraceBench.Failure(description: "kairos run took no snapshot within half a minute")
-        }
         let quiet = UInt64(Self.quiet / .nanoseconds(1))
-        return finished - begin > quiet ? finished - begin - quiet : 1
+        // The one of this write was begun after its quiet time; the message tells that to the millisecond.
+        for _ in 0..<30_000 {
+            if let last = daemon.last, last.began + 2_000_000 >= begin + quiet {
+                return last.finished > begin + quiet ? last.finished - begin - quiet : 1
+            }
+            if daemon.hasEnded { throw TraceBench.Failure(description: "kairos run ended: see what it said above") }
+            if kairos_signals_next(interrupt.rawValue) != 0 { throw TraceBench.Failure(description: "interrupted") }
+            usleep(1000)
+        }
+        throw TraceBench.Failure(description: "kairos run took no snapshot within half a minute")
     }
 
     private func core(_ chosen: ChosenEngine, _ dataset: String) throws(TraceBench.Failure) -> UInt64 {

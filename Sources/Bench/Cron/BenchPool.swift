@@ -29,8 +29,9 @@ public final class BenchPool {
         do { command = try ZFSCommand.find() } catch { throw TraceBench.Failure(description: "\(error)") }
         flavour = access("/sys/module/zfs/version", F_OK) == 0 ? .kernel : .fuse
         scratch = nil
+        Self.removeLeftovers(command, below: given)
         parent = "\(given)/kairos-bench-\(getpid())"
-        let made = Self.run(command, ["create", parent])
+        let made = Self.run(command, ["create", "-o", "\(Self.mark)=\(getpid())", parent])
         if let made { throw TraceBench.Failure(description: made) }
         guard let path = Self.ask(command, ["get", "-H", "-o", "value", "mountpoint", parent]), path.hasPrefix("/")
         else {
@@ -38,6 +39,24 @@ public final class BenchPool {
             throw TraceBench.Failure(description: "\(parent) has no mount point")
         }
         mountPoint = path
+    }
+
+    /// On what a benchmark made: its process.
+    private static let mark = "kairos:bench"
+
+    /// What a benchmark left that was killed: by name *and* its own property, of a process that is no more.
+    private static func removeLeftovers(_ command: ZFSCommand, below given: String) {
+        let prefix = "\(given)/kairos-bench-"
+        guard let output = blocking({ try? await command.run(["list", "-H", "-o", "name", "-r", given]) }) else {
+            return
+        }
+        for name in String(decoding: output, as: UTF8.self).split(separator: "\n").map(String.init)
+        where name.hasPrefix(prefix) {
+            guard let pid = pid_t(name.dropFirst(prefix.count)), kill(pid, 0) != 0, errno == ESRCH,
+                ask(command, ["get", "-H", "-o", "value,source", mark, name]) == "\(pid)\tlocal"
+            else { continue }
+            _ = run(command, ["destroy", "-r", name])
+        }
     }
 
     /// Removes everything that was made; what could not be is returned, a line each.
@@ -92,14 +111,15 @@ public final class BenchPool {
         let pool = String(dataset.prefix { $0 != "/" })
         return {
             // By itself it would tell of what was written up to five seconds ago, which is minutes of a model's time.
+            var cpu = Duration.zero
             if let zpool {
-                _ = ChildProcess(zpool, ["sync", pool], outputLimit: 4096, errorLimit: 4096).run(
-                    timeLimit: .seconds(60))
+                let sync = ChildProcess(zpool, ["sync", pool], outputLimit: 4096, errorLimit: 4096)
+                if case .exited(let output, _) = sync.run(timeLimit: .seconds(60)) { cpu = output.cpu }
             }
             let child = ChildProcess(
                 zfs, ["get", "-Hp", "-o", "value", "written", dataset], outputLimit: 4096, errorLimit: 4096)
-            guard case .exited(let output, 0) = child.run(timeLimit: .seconds(60)) else { return (true, .zero) }
-            return (output.stdout != Array("0\n".utf8), output.cpu)
+            guard case .exited(let output, 0) = child.run(timeLimit: .seconds(60)) else { return (true, cpu) }
+            return (output.stdout != Array("0\n".utf8), cpu + output.cpu)
         }
     }
 

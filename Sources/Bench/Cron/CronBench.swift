@@ -83,6 +83,8 @@ public final class CronBench {
         if kairos_signals_next(interrupt.rawValue) != 0 { throw TraceBench.Failure(description: "interrupted") }
     }
 
+    private static let recorded = "recorded"
+
     private struct Entrant {
         var name: String
         var contender: Contender?
@@ -104,6 +106,8 @@ public final class CronBench {
         }
         progress("\(model.name): making \(contenders.count) datasets")
         var entrants: [Entrant] = []
+        // Of its own: what is recorded is slower for it, and nobody's time may be divided by that.
+        if plan.recording != nil { contenders.append((Self.recorded, nil)) }
         for (index, (name, contender)) in contenders.enumerated() {
             let made = try pool.make("\(model.name)-\(index)")
             entrants.append(Entrant(name: name, contender: contender, dataset: made.name, mountPoint: made.mountPoint))
@@ -112,7 +116,7 @@ public final class CronBench {
         progress("\(model.name): reading \(live.records.map(\.snapshots.count).reduce(0, +)) snapshots")
         var rows: [Row] = []
         let space = try pool.snapshotSpace(of: entrants.map(\.dataset))
-        for (index, entrant) in entrants.enumerated() {
+        for (index, entrant) in entrants.enumerated() where entrant.name != Self.recorded {
             rows.append(try row(entrant, index, live, script, plan, space[entrant.dataset] ?? 0))
         }
         for entrant in entrants { try pool.destroy(entrant.dataset) }
@@ -151,18 +155,22 @@ public final class CronBench {
                     kairos: kairos,
                     arguments: Self.flags(settings, plan.scale) + [entrant.dataset])
             case .cron(let interval, let onlyWritten):
-                let last = Mutex(script.start)
-                let now: @Sendable () -> TreeDigest = {
-                    let done = runner.done(in: index)
-                    return done == 0 ? script.start : script.steps[done - 1].digest
-                }
+                // The tree as it was seen just before the snapshot: what comes in between is seen the next time.
+                let seen = Mutex((last: script.start, now: script.start))
                 let asked = pool.written(entrant.dataset)
-                let byTree: @Sendable () -> (Bool, cpu: Duration) = { (last.withLock { $0 } != now(), .zero) }
+                let byTree: @Sendable () -> (Bool, cpu: Duration) = {
+                    let done = runner.done(in: index)
+                    let digest = done == 0 ? script.start : script.steps[done - 1].digest
+                    return seen.withLock { seen in
+                        seen.now = digest
+                        return (seen.last != digest, .zero)
+                    }
+                }
                 jobs[index] = CronJob(
                     dataset: entrant.dataset, zfs: pool.command.zfs,
                     interval: UInt64(Double(interval.wholeNanoseconds) / plan.scale),
                     wasWritten: onlyWritten ? asked ?? byTree : nil,
-                    tookSnapshot: { last.withLock { $0 = now() } })
+                    tookSnapshot: { seen.withLock { $0.last = $0.now } })
             case nil: break
             }
         }
@@ -170,7 +178,7 @@ public final class CronBench {
             throw TraceBench.Failure(description: "kairos run did not get ready: see what it said above")
         }
         let recorder = try plan.recording.map { path throws(TraceBench.Failure) in
-            try TraceRecorderProcess(kairos: kairos, dataset: entrants[0].dataset, path: path)
+            try TraceRecorderProcess(kairos: kairos, dataset: entrants[entrants.count - 1].dataset, path: path)
         }
         let start = kairos_monotonic_ns() + 200_000_000
         for (place, index) in jobs.keys.sorted().enumerated() {
@@ -199,15 +207,21 @@ public final class CronBench {
         try recorder?.end()
         progress("\(model.name): waiting for everybody's last snapshot")
         let settle = Self.scaled(plan.settings.maxDelay + plan.settings.quiet, plan.scale) + .seconds(20)
-        daemon.settle(after: outcome.moments[1].last?.done ?? 0, limit: settle)
+        let isInterrupted = { [interrupt] in kairos_signals_next(interrupt.rawValue) != 0 }
+        var wasInterrupted = false
+        func isOver() -> Bool {
+            wasInterrupted = wasInterrupted || isInterrupted()
+            return wasInterrupted
+        }
+        daemon.settle(after: outcome.moments[1].last?.done ?? 0, limit: settle, unless: isOver)
         var records: [LiveRecord] = []
         for index in entrants.indices {
             if index == 1 {
                 records.append(daemon.finish())
             } else {
-                records.append(jobs[index]?.outcome() ?? LiveRecord())
+                records.append(jobs[index]?.outcome(unless: isOver) ?? LiveRecord())
             }
-            try check()
+            if isOver() { throw TraceBench.Failure(description: "interrupted") }
         }
         return Live(start: start, outcome: outcome, records: records)
     }
@@ -276,7 +290,12 @@ public final class CronBench {
             try check()
             let digest = try pool.digest(of: snapshot.name, in: entrant.dataset, mountPoint: entrant.mountPoint)
             let held: Int
-            if let found = steps[digest]?.first(where: { $0 >= last }) {
+            func distance(_ step: Int) -> UInt64 {
+                let done = step < 0 ? 0 : moments[step].done
+                return max(done, snapshot.began) - min(done, snapshot.began)
+            }
+            // A tree may have been the same several times: that at which it was begun.
+            if let found = steps[digest]?.filter({ $0 >= last }).min(by: { distance($0) < distance($1) }) {
                 held = found
             } else {
                 between += 1
@@ -285,7 +304,9 @@ public final class CronBench {
             last = held
             // What nothing preceded was captured when it was begun.
             let captured = held < 0 ? 0 : moments[held].done
-            taken.append(TakenAt(captured: model(captured), finished: model(snapshot.finished)))
+            // A change may be in it whose call came back only after it was done.
+            taken.append(
+                TakenAt(captured: model(captured), finished: model(max(snapshot.finished, captured))))
             if number % 50 == 49 {
                 progress("\(entrant.name): \(number + 1) of \(record.snapshots.count) snapshots read")
             }

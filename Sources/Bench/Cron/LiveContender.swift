@@ -62,18 +62,21 @@ final class CronJob: Sendable {
                 guard ScriptRunner.sleep(until: due, unless: { isStopped.load(ordering: .relaxed) }) else { break }
                 tick(at: due)
                 let ended = workEnded.load(ordering: .acquiring)
-                if ended != 0, due > ended { break }
+                // What is due at the very end is the day's last.
+                if ended != 0, due >= ended { break }
             }
             done.signal()
         }
     }
 
-    /// The workload is over at this time: the first tick behind it is the last.
+    /// The workload is over at this time: the first tick at or behind it is the last.
     func finish(after time: UInt64) { workEnded.store(time, ordering: .releasing) }
 
-    /// Waits for the last tick.
-    func outcome() -> LiveRecord {
-        done.wait()
+    /// Waits for the last tick; nil when that is to end before.
+    func outcome(unless isOver: () -> Bool) -> LiveRecord? {
+        while !done.wait(for: .milliseconds(100)) {
+            if isOver() { return nil }
+        }
         return record.withLock { $0 }
     }
 
@@ -89,12 +92,14 @@ final class CronJob: Sendable {
         let child = ChildProcess(zfs, ["snapshot", "\(dataset)@\(name)"], outputLimit: 4096, errorLimit: 4096)
         let ending = child.run(timeLimit: .seconds(120))
         let finished = kairos_monotonic_ns()
+        guard case .exited(let output, 0) = ending else {
+            record.withLock {
+                $0.problems.append("zfs snapshot \(dataset)@\(name) failed: \(CronJob.reason(ending))")
+            }
+            return
+        }
         tookSnapshot()
         record.withLock { record in
-            guard case .exited(let output, 0) = ending else {
-                record.problems.append("zfs snapshot \(dataset)@\(name) failed: \(CronJob.reason(ending))")
-                return
-            }
             record.cpu += output.cpu
             record.snapshots.append(LiveSnapshot(name: name, began: began, finished: finished))
         }
@@ -126,30 +131,35 @@ final class KairosContender: Sendable {
 
     private struct State {
         var record = LiveRecord()
-        /// Nil: not yet.
         var settled = false
+        /// Its output has ended: it is gone, or about to be.
         var ended = false
+        var isReaped = false
         var cpuAtStart = Duration.zero
-        var probes = ""
     }
 
     let pid: pid_t
     private let state = Mutex(State())
     private let done = Background.Semaphore()
+    /// Of its journal: that of the machine's own Kairos is none of a benchmark's.
+    private let directory: String
 
     init(kairos: String, arguments: [String]) throws(TraceBench.Failure) {
+        directory = try TraceBench.makeDirectory(below: "/tmp")
         var ends: [CInt] = [-1, -1]
         guard kairos_pipe(&ends) == 0 else {
             throw TraceBench.Failure(description: "cannot make a pipe: \(Errno(rawValue: kairos_errno_value()))")
         }
         let (reading, writing) = (ends[0], ends[1])
         do {
-            pid = try ChildProcess.spawn(kairos, ["run", "--json", "--no-prune"] + arguments) { actions in
+            let own = ["--journal", directory + "/journal.db", "--parent", "\(getpid())"]
+            pid = try ChildProcess.spawn(kairos, ["run", "--json", "--no-prune"] + own + arguments) { actions in
                 posix_spawn_file_actions_adddup2(&actions, writing, STDOUT_FILENO)
             }
         } catch {
             close(reading)
             close(writing)
+            TraceBench.remove(directory)
             throw TraceBench.Failure(description: "cannot start \(kairos): \(error)")
         }
         close(writing)
@@ -177,12 +187,13 @@ final class KairosContender: Sendable {
 
     /// How many it has told of.
     var snapshots: Int { state.withLock { $0.record.snapshots.count } }
-    var lastFinished: UInt64? { state.withLock { $0.record.snapshots.last?.finished } }
+    var last: LiveSnapshot? { state.withLock { $0.record.snapshots.last } }
+    var hasEnded: Bool { state.withLock(\.ended) }
 
     /// Waits until a snapshot was begun after this time, for so long at most.
-    func settle(after time: UInt64, limit: Duration) {
+    func settle(after time: UInt64, limit: Duration, unless isOver: () -> Bool) {
         let deadline = ContinuousClock.now + limit
-        while ContinuousClock.now < deadline {
+        while ContinuousClock.now < deadline, !isOver() {
             if state.withLock({ $0.ended || $0.record.snapshots.last?.began ?? 0 > time }) { return }
             usleep(20_000)
         }
@@ -190,23 +201,35 @@ final class KairosContender: Sendable {
 
     /// Ends it, in order.
     func finish() -> LiveRecord {
+        // Also of one that is dead already, until it is waited for.
         let cpu = Self.cpu(of: pid)
-        state.withLock { $0.record.cpu = cpu - $0.cpuAtStart }
+        state.withLock { state in
+            state.record.cpu = max(cpu - state.cpuAtStart, .zero)
+            if state.ended { state.record.problems.append("kairos run ended before its time") }
+        }
         end()
         return state.withLock { $0.record }
     }
 
+    /// In order, and only once: afterwards its number may be somebody else's.
     func end() {
-        guard !state.withLock({ $0.ended }) || waitpid(pid, nil, WNOHANG) == 0 else { return }
+        guard
+            state.withLock({ state in
+                defer { state.isReaped = true }
+                return !state.isReaped
+            })
+        else { return }
         kill(pid, SIGTERM)
         if !done.wait(for: .seconds(60)) {
             kill(pid, SIGKILL)
             state.withLock { $0.record.problems.append("kairos run did not end within a minute") }
         }
         var status: CInt = 0
-        if waitpid(pid, &status, 0) == pid, status != 0 {
+        while waitpid(pid, &status, 0) < 0, kairos_errno_value() == EINTR {}
+        if status != 0 {
             state.withLock { $0.record.problems.append("kairos run ended with wait status \(status)") }
         }
+        TraceBench.remove(directory)
     }
 
     private func read(_ pipe: CInt) {

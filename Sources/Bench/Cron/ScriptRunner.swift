@@ -3,8 +3,8 @@ import Glibc
 import Synchronization
 import SystemPackage
 
-/// Does a script's actions in several directories side by side, each action in all of them before the next, in an order that turns
-/// by one each time.
+/// Does a script's actions in several directories side by side, each action in all of them before the next, in an order that is drawn
+/// for each: nobody always comes after the same neighbour.
 final class ScriptRunner: Sendable {
     /// When an action was begun and done, CLOCK_MONOTONIC nanoseconds.
     struct Moment: Sendable {
@@ -67,13 +67,14 @@ final class ScriptRunner: Sendable {
     func run(from start: UInt64, scale: Double) -> Outcome {
         var outcome = Outcome(moments: roots.map { _ in [] })
         var buffer = [UInt8](repeating: 0, count: Planner.piece)
-        for (index, step) in script.steps.enumerated() {
+        var random = SplitMix(state: UInt64(script.steps.count))
+        for step in script.steps {
             let due = start + UInt64(step.planned.time / scale * 1e9)
             guard Self.sleep(until: due, unless: { isStopped.load(ordering: .relaxed) }) else { break }
-            let now = kairos_monotonic_ns()
-            outcome.late = max(outcome.late, now - min(due, now))
-            let order = roots.indices.map { ($0 + index) % roots.count }
+            let order = roots.indices.shuffled(using: &random)
             outcome.failure = perform(step.planned.action, { roots[$0] }, order, &buffer) { root, moment in
+                // Until the last of them has it.
+                outcome.late = max(outcome.late, moment.done - min(due, moment.done))
                 outcome.moments[root].append(moment)
                 progress.withLock { $0[root] += 1 }
             }
@@ -104,7 +105,9 @@ final class ScriptRunner: Sendable {
         for index in order {
             let began = kairos_monotonic_ns()
             guard action.perform(in: root(index).rawValue, buffer) else {
-                return "the workload could not do \(action): \(Errno(rawValue: kairos_errno_value()))"
+                let error = Errno(rawValue: kairos_errno_value())
+                let hint = error == .noSpace ? "; give a pool with more room: --pool POOL, or a shorter --length" : ""
+                return "the workload could not do \(action): \(error)\(hint)"
             }
             note(index, Moment(began: began, done: kairos_monotonic_ns()))
         }

@@ -51,9 +51,9 @@ public struct Measures: Sendable, Hashable {
     }
 
     private mutating func add(_ change: DatasetHistory.Change, until finished: UInt64, end: UInt64) {
-        windows.append(finished - change.time)
+        windows.append(finished - min(finished, change.time))
         // The day ends for all at the same time, however late the next tick of a clock is.
-        byteSeconds += Double(change.bytes) * (Double(min(finished, max(end, change.time)) - change.time) / 1e9)
+        byteSeconds += Double(change.bytes) * (Double(max(min(finished, end), change.time) - change.time) / 1e9)
     }
 
     private mutating func count(_ all: [DatasetHistory.Version], _ snapshots: [TakenAt]) {

@@ -42,6 +42,8 @@ public struct RecordedDay: Sendable {
                 self.lost += lost
                 self.events += events.count
                 for event in events {
+                    // Centuries of uptime: no machine's clock, but a file's that was made up or damaged.
+                    guard event.time < 1 << 61 else { throw RecordingReader.Failure.time(path, event.time) }
                     if event.time < first?.time ?? .max {
                         first = (event.time, event.wall &- Int64(bitPattern: event.time))
                     }
@@ -64,6 +66,32 @@ public struct RecordedDay: Sendable {
         // All of them from the trace's first event to its last: a dataset that slept was there all the same.
         histories = (hasDatasets ? datasets : others).histories(from: first?.time, to: last)
     }
+
+    /// The same day on a clock that runs slower by a factor, from its beginning at 0 on; cron's ticks begin with it.
+    public func stretched(by factor: Double) -> RecordedDay {
+        var day = self
+        day.wallOffset = 0
+        let origin = histories.map(\.start).min() ?? 0
+        func time(_ time: UInt64) -> UInt64 {
+            let stretched = Double(time - min(time, origin)) * factor
+            return stretched < 9e18 ? UInt64(stretched) : 1 << 62
+        }
+        day.histories = histories.map { history in
+            var history = history
+            (history.start, history.end) = (time(history.start), time(history.end))
+            history.commits = history.commits.map(time)
+            for index in history.changes.indices { history.changes[index].time = time(history.changes[index].time) }
+            for index in history.versions.indices {
+                history.versions[index].born = time(history.versions[index].born)
+                history.versions[index].ended = time(history.versions[index].ended)
+            }
+            return history
+        }
+        return day
+    }
+
+    /// Whether a commit point that is no change (a close, a sync) is in it: `kairos trace` shows them when asked to.
+    public var hasCommits: Bool { histories.contains { !$0.commits.isEmpty } }
 
     /// Its length in seconds.
     public var seconds: Double { histories.map { Double($0.end - $0.start) / 1e9 }.max() ?? 0 }
@@ -120,50 +148,66 @@ public struct ReplayBench: Sendable {
     /// Cron with as many snapshots as somebody else took.
     public struct EqualCron: Sendable, Hashable {
         public var interval: Duration
-        public var snapshots: Int
+        /// The shortest and the longest interval that make so many.
+        public var ends: ClosedRange<Double>
+        /// The mean over the phases of its clock.
+        public var snapshots: Double
         /// The integral of what was at risk, bytes times seconds, by phases of the clock: the lowest first.
         public var byteSeconds: [Double]
 
-        public var median: Double { byteSeconds[byteSeconds.count / 2] }
+        public var median: Double { CostBench.median(byteSeconds) }
     }
 
     /// How many phases of cron's clock are looked at: how a tick falls is chance.
     static let phases = 16
 
-    /// How cron would do with as many snapshots as these.
+    /// How cron would do with as many snapshots as these, on average over the phases of its clock.
     ///
-    /// - Returns: nil where no interval makes so many. The count comes as near as whole ticks allow.
+    /// Many intervals make the same number: taken is the geometric mean of the shortest and the longest one.
+    ///
+    /// - Returns: nil where no interval makes so many.
     public func cron(asManyAs snapshots: Int, onlyWritten: Bool) -> EqualCron? {
-        guard let found = intervalOfCron(asManyAs: snapshots, onlyWritten: onlyWritten),
-            case .cron(let interval, _) = found.contender
-        else { return nil }
-        let all = (0..<Self.phases).map { phase in
-            var bench = self
-            bench.simulation.wallOffset &+= Int64(
-                clamping: interval.wholeNanoseconds / UInt64(Self.phases) * UInt64(phase))
-            return bench.point(found.contender).byteSeconds
+        guard snapshots > 0, day.seconds > 0 else { return nil }
+        let wanted = Double(snapshots)
+        // The longer the interval, the fewer. The longest that makes more, and the shortest that makes fewer.
+        func bound(_ isLong: (Double) -> Bool) -> Double {
+            var (low, high) = (0.001, day.seconds * Double(max(day.histories.count, 1)) * 4)
+            for _ in 0..<36 {
+                let middle = (low * high).squareRoot()
+                // So short a one would take for ever to be counted.
+                let isTooShort =
+                    !onlyWritten && day.seconds * Double(day.histories.count) / middle > wanted * 4 + 1000
+                if !isTooShort, isLong(count(middle, onlyWritten)) { high = middle } else { low = middle }
+            }
+            return (low * high).squareRoot()
         }
-        return EqualCron(interval: interval, snapshots: found.snapshots, byteSeconds: all.sorted())
+        // Half a snapshot in sixteen phases is not a difference.
+        let slack = 0.5 / Double(Self.phases)
+        let shortest = bound { $0 <= wanted + slack }
+        let longest = max(shortest, bound { $0 < wanted - slack })
+        let interval = (shortest * longest).squareRoot()
+        let all = points(interval, onlyWritten)
+        let mean = all.reduce(0) { $0 + Double($1.snapshots) } / Double(all.count)
+        // Where even the shortest looks find too few changes, or one tick is too many.
+        guard mean > 0, abs(mean - wanted) <= max(1, wanted * 0.1) else { return nil }
+        return EqualCron(
+            interval: .seconds(interval), ends: shortest...longest, snapshots: mean,
+            byteSeconds: all.map(\.byteSeconds).sorted())
     }
 
-    private func intervalOfCron(asManyAs snapshots: Int, onlyWritten: Bool) -> Point? {
-        guard snapshots > 0, day.seconds > 0 else { return nil }
-        // The longer the interval, the fewer: not strictly, since ticks are aligned to the clock, but nearly.
-        var (low, high) = (0.001, day.seconds * Double(max(day.histories.count, 1)) * 2)
-        var best: Point?
-        for _ in 0..<48 {
-            let middle = (low * high).squareRoot()
-            let contender = Contender.cron(every: .seconds(middle), onlyWritten: onlyWritten)
-            if !onlyWritten, day.seconds / middle > Double(snapshots) * 4 + 1000 {
-                low = middle
-                continue
-            }
-            let found = point(contender)
-            if abs(found.snapshots - snapshots) < abs((best?.snapshots ?? .max) - snapshots) { best = found }
-            if found.snapshots == snapshots { break }
-            if found.snapshots > snapshots { low = middle } else { high = middle }
+    private func count(_ interval: Double, _ onlyWritten: Bool) -> Double {
+        points(interval, onlyWritten).reduce(0) { $0 + Double($1.snapshots) } / Double(Self.phases)
+    }
+
+    /// One for each phase of cron's clock.
+    private func points(_ interval: Double, _ onlyWritten: Bool) -> [Point] {
+        let every = Duration.seconds(interval)
+        return (0..<Self.phases).map { phase in
+            var bench = self
+            bench.simulation.wallOffset &+= Int64(
+                clamping: every.wholeNanoseconds / UInt64(Self.phases) * UInt64(phase))
+            return bench.point(.cron(every: every, onlyWritten: onlyWritten))
         }
-        return best
     }
 
     /// The trade-off of Kairos over settings and of cron over intervals, each from many snapshots to few.

@@ -92,16 +92,23 @@ public struct Simulation: Sendable {
         var deadline: UInt64?
         var next = 0
         var nextCommit = 0
+        // The next change that is a commit point, whatever comes before it.
+        var nextCommitChange = 0
         let changes = history.changes
         let wakesAtCommits = (settings.commitQuiet ?? settings.quiet) < settings.quiet
         while true {
             var wake = min(flight?.ends ?? .max, deadline ?? .max)
-            if next < changes.count, slot == nil || (wakesAtCommits && changes[next].commit) {
-                wake = min(wake, changes[next].time)
+            if next < changes.count, slot == nil { wake = min(wake, changes[next].time) }
+            if wakesAtCommits {
+                nextCommitChange = max(nextCommitChange, next)
+                while nextCommitChange < changes.count, !changes[nextCommitChange].commit { nextCommitChange += 1 }
+                if nextCommitChange < changes.count { wake = min(wake, changes[nextCommitChange].time) }
             }
             if wakesAtCommits, slot != nil, nextCommit < history.commits.count {
                 wake = min(wake, history.commits[nextCommit])
             }
+            // Nobody waits for anything: on to what is left of the day.
+            if wake == .max, next < changes.count { wake = changes[next].time }
             guard wake < .max else { break }
             let now = Instant(nanoseconds: wake)
             while next < changes.count, changes[next].time <= wake {

@@ -160,7 +160,7 @@ public struct ComparisonReport: Sendable {
             set border 1
             set ytics (\(labels.joined(separator: ", "))) scale 0
             set yrange [0.5:\(Double(all.count) + 0.5)]
-            set xrange [0:\(length / unit.seconds)]
+            set xrange [0:\(max(length / unit.seconds, tables.compactMap { $0.rows.last?[0] }.max() ?? 0) * 1.005)]
             set xlabel '\(unit.name)'
             plot \(plots.isEmpty ? "-1" : plots.joined(separator: ", "))
             """
@@ -196,7 +196,16 @@ public struct ComparisonReport: Sendable {
         if case .cron(_, true) = entry.contender { true } else { false }
     }
 
-    private func style(_ index: Int) -> Int { index % 6 + 1 }
+    /// By whom, and of cron by its interval: one that looks first has its brother's colour, and is drawn with dashes.
+    private func style(_ index: Int) -> Int {
+        var seen: [String] = []
+        for entry in entries.prefix(index + 1) {
+            let key = if case .cron(let interval, _) = entry.contender { "\(interval)" } else { entry.name }
+            if !seen.contains(key) { seen.append(key) }
+            if entry.name == entries[index].name { return (seen.firstIndex(of: key) ?? 0) % 6 + 1 }
+        }
+        return index % 6 + 1
+    }
 
     /// Inside single quotes.
     private static func quoted(_ text: String) -> String { text.filter { $0 != "'" && !$0.isNewline } }

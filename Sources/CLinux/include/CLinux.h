@@ -40,6 +40,8 @@ int kairos_signals_next(int fd);
 int kairos_pwrite_again(int fd, uint64_t count);
 void kairos_getppid_again(uint64_t count);
 
+/* Sends this process SIGTERM when its parent's thread that made it ends. */
+void kairos_end_with_parent(void);
 uint64_t kairos_monotonic_ns(void);
 /* CLOCK_BOOTTIME: goes on while the machine sleeps, and nobody sets it. */
 uint64_t kairos_boottime_ns(void);
