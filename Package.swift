@@ -110,7 +110,7 @@ let package = Package(
         tests(
             "Integration",
             [
-                "Scratch", "Snapshots", "Datasets", "Tracing", "Bench", "Policy", "CLinux", "CTestSupport",
+                "Scratch", "Snapshots", "Datasets", "Tracing", "Bench", "Journal", "Policy", "CLinux", "CTestSupport",
                 "TestSupport",
                 "kairos", "kairos-oracle", subprocess, systemPackage,
             ]

@@ -17,7 +17,7 @@ public struct Kairos: ParsableCommand {
         subcommands: [
             RunCommand.self, PruneCommand.self, TraceCommand.self, DoctorCommand.self, DemoCommand.self,
             BenchCommand.self,
-            DemoStepCommand.self,
+            DemoStepCommand.self, JournalStepCommand.self,
         ]
     )
 
