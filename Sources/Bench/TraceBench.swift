@@ -73,7 +73,11 @@ public final class TraceBench {
     /// - Throws: when one came meanwhile.
     public static func releaseSignals() throws(Failure) {
         let caught = try catchSignals()
-        for number in [SIGINT, SIGTERM, SIGHUP] { signal(number, SIG_DFL) }
+        for number in [SIGINT, SIGTERM, SIGHUP] {
+            let before = signal(number, SIG_DFL)
+            // nohup(1) wants it to go on: that one was never caught.
+            if unsafeBitCast(before, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) { signal(number, SIG_IGN) }
+        }
         if kairos_signals_next(caught.rawValue) != 0 { throw Failure(description: "interrupted") }
     }
 

@@ -93,6 +93,7 @@ private struct AllFigures: Encodable {
 /// The recording of a live run, played to the simulator by the workload's clock.
 private struct ReplayText {
     private let day: RecordedDay
+    private let bench: ReplayBench
     private let entries: [ComparisonReport.Entry]
     private let curves: [ComparisonReport.Curve]
     private let remarks: [String]
@@ -115,6 +116,7 @@ private struct ReplayText {
             ComparisonReport.Entry(
                 name: name, contender: contender, measures: bench.measures(contender), days: bench.days(of: contender))
         }
+        self.bench = bench
         curves = bench.sweep()
         var remarks = [
             "What 'kairos trace' recorded of that, \(Human.count(day.events, "event")) in "
@@ -125,7 +127,7 @@ private struct ReplayText {
     }
 
     private var rows: [[String]] { entries.map { ComparisonTable.row($0.name, $0.measures) } }
-    var objects: [ReplayRow] { entries.map { ReplayRow($0.name, $0.measures, day) } }
+    var objects: [ReplayRow] { entries.map { ReplayRow($0, day, bench) } }
 
     func print() {
         var table = TextTable(ComparisonTable.headings)

@@ -220,6 +220,11 @@ struct CronBenchText {
         var lines = ComparisonTable.equalNumber(bench, kairos.name, kairos.measures).map { "At an equal number: " + $0 }
         for row in result.rows {
             lines += row.problems.map { "INVALID: \(row.name): \(SafeText.line($0))" }
+            if row.skipped > 0 {
+                lines.append(
+                    "\(row.name): \(Human.count(row.skipped, "tick")) left out, since the snapshot before took longer than its interval."
+                )
+            }
             if row.between > 0 {
                 lines.append(
                     "\(row.name): \(Human.count(row.between, "snapshot")) of \(row.snapshots.count) fell into the middle of a change; "
@@ -284,6 +289,8 @@ struct CronRow: Encodable {
     var cpuMs: Int64
     /// Snapshots in the middle of a change.
     var between: Int
+    /// Ticks of cron that were left out, since the one before them still ran.
+    var skipped: Int
     var problems: [String]
 
     init(_ row: CronBench.Row, _ result: CronBench.Result) {
@@ -311,6 +318,7 @@ struct CronRow: Encodable {
         slowdown = row.slowdown
         cpuMs = Human.milliseconds(row.cpu)
         between = row.between
+        skipped = row.skipped
         problems = row.problems
     }
 }

@@ -115,18 +115,23 @@ struct ReplayBenchCommand: ParsableCommand {
         for entry in entries where entry.measures.uncaptured > 0 {
             remarks.append("\(entry.name): \(Human.count(entry.measures.uncaptured, "change")) came into no snapshot.")
         }
+        var warnings: [String] = []
         let asksCommits = contenders.contains {
             if case .kairos(let settings) = $0.contender { settings.commitQuiet != nil } else { false }
         }
         if asksCommits, !day.hasCommits {
-            remarks.append(
+            warnings.append(
                 "commit-quiet waits for closes and syncs, and the recording has none: record with 'kairos trace --op all'."
             )
         }
+        remarks += warnings
         if json {
+            // Who reads the rows reads these, too.
+            if day.lost > 0 { warnings.append(Self.lost(day)) }
+            for line in warnings { Output.message(line) }
             Output.line(
                 Output.json(
-                    entries.map { ReplayRow($0.name, $0.measures, day) }
+                    entries.map { ReplayRow($0, day, bench) }
                         + curves.flatMap { curve in curve.points.map { ReplayRow(curve.name, $0, day) } }))
         } else {
             for line in summary(day) { Output.line(line) }
@@ -168,10 +173,13 @@ struct ReplayBenchCommand: ParsableCommand {
                     : "")
         ]
         if day.lost > 0 {
-            lines.append(
-                "INVALID: the recording lost \(Human.count(day.lost, "record")): what is shown is of the others.")
+            lines.append(Self.lost(day))
         }
         return lines
+    }
+
+    private static func lost(_ day: RecordedDay) -> String {
+        "INVALID: the recording lost \(Human.count(day.lost, "record")): what is shown is of the others."
     }
 
     private func show(_ curves: [(name: String, points: [ReplayBench.Point])], _ day: RecordedDay) {
@@ -211,12 +219,18 @@ struct ReplayRow: Encodable {
     var windowMedianMs: Double?
     var windowP95Ms: Double?
     var windowMaxMs: Double?
+    /// Changes that came into no snapshot.
+    var uncaptured: Int?
     var byteSeconds: Double
     var seconds: Double
     var recordsLost: UInt64
+    /// Of Kairos: cron's bytes at risk at an equal number of snapshots, by Kairos's.
+    var atEqualNumber: [EqualNumber]?
 
-    init(_ name: String, _ measured: Measures, _ day: RecordedDay) {
-        contender = name
+    init(_ entry: ComparisonReport.Entry, _ day: RecordedDay, _ bench: ReplayBench) {
+        let measured = entry.measures
+        contender = entry.name
+        if case .kairos = entry.contender { atEqualNumber = EqualNumber.all(bench, measured) }
         snapshots = measured.snapshots
         empty = measured.empty
         versionsAtRest = measured.versions
@@ -226,6 +240,7 @@ struct ReplayRow: Encodable {
         windowMedianMs = measured.window(quantile: 0.5).map { Double($0) / 1e6 }
         windowP95Ms = measured.window(quantile: 0.95).map { Double($0) / 1e6 }
         windowMaxMs = measured.windows.last.map { Double($0) / 1e6 }
+        uncaptured = measured.uncaptured
         byteSeconds = measured.byteSeconds
         seconds = day.seconds
         recordsLost = day.lost

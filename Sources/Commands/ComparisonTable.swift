@@ -25,7 +25,7 @@ enum ComparisonTable {
             ]
         }
         return EqualNumber.all(bench, measured).map { rival in
-            "cron\(rival.ifWritten ? " if written" : "") each \(Human.span(.seconds(rival.intervalSeconds))), with "
+            "cron\(rival.ifWritten ? " if written" : "") each \(Human.span(.seconds(rival.intervalSeconds)))\(rival.range), with "
                 + "\(Human.factor(rival.snapshots)) snapshots where \(name) has \(measured.snapshots), has "
                 + "\(Human.factor(rival.median)) times its bytes at risk "
                 + "(\(Human.factor(rival.low)) to \(Human.factor(rival.high)), by where its ticks fall)."
@@ -49,11 +49,21 @@ struct EqualNumber: Encodable {
 
     var ifWritten: Bool
     var intervalSeconds: Double
+    /// The shortest and the longest interval that make so many; what is shown is of their geometric mean.
+    var shortestSeconds: Double
+    var longestSeconds: Double
     /// The mean over the phases of cron's clock.
     var snapshots: Double
     var median: Double
     var low: Double
     var high: Double
+
+    /// In words, where both ends are not the same to a hundredth.
+    var range: String {
+        guard longestSeconds > shortestSeconds * 1.01 else { return "" }
+        return
+            " (of \(Human.span(.seconds(shortestSeconds))) to \(Human.span(.seconds(longestSeconds))) that make as many)"
+    }
 
     /// Of cron, and of cron that looks first; none where there is too little to compare.
     static func all(_ bench: ReplayBench, _ measured: Measures) -> [EqualNumber] {
@@ -63,7 +73,9 @@ struct EqualNumber: Encodable {
                 let low = rival.byteSeconds.first, let high = rival.byteSeconds.last
             else { return nil }
             return EqualNumber(
-                ifWritten: onlyWritten, intervalSeconds: rival.interval / .seconds(1), snapshots: rival.snapshots,
+                ifWritten: onlyWritten, intervalSeconds: rival.interval / .seconds(1),
+                shortestSeconds: rival.ends.lowerBound, longestSeconds: rival.ends.upperBound,
+                snapshots: rival.snapshots,
                 median: rival.median / measured.byteSeconds, low: low / measured.byteSeconds,
                 high: high / measured.byteSeconds)
         }

@@ -52,6 +52,30 @@ struct CronBenchTests {
         #expect(seen.count > 20)
     }
 
+    @Test("The order of the directories is drawn for each action, and is the same again by its seed")
+    func orders() throws {
+        func orders(_ seed: UInt64) throws -> [[Int]] {
+            let directories = (0..<3).map { _ in
+                var template = Array("/tmp/kairos-bench-test-XXXXXX".utf8CString)
+                #expect(mkdtemp(&template) != nil)
+                return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            }
+            defer { directories.forEach(Self.remove) }
+            let runner = try ScriptRunner(
+                try WorkloadModel.documents.script(seed: 3, length: 1_800), in: directories, seed: seed)
+            try runner.prepare()
+            let moments = runner.run(from: 0, scale: 1e9).moments
+            return moments[0].indices.map { step in
+                (0..<3).sorted { moments[$0][step].began < moments[$1][step].began }
+            }
+        }
+        let (one, again, other) = (try orders(1), try orders(1), try orders(2))
+        #expect(one == again && one != other)
+        #expect(Set(one).count == 6, "each of all orders")
+        // Who comes after whom changes: by turns of one, two thirds would always be the same.
+        #expect(Set(one.map { [$0[0], $0[1]] }).count == 6)
+    }
+
     @Test("A digest tells names, kinds, sizes and content apart, and not the order of changes")
     func distinct() {
         func file(_ bytes: [UInt8]) -> FileDigest { bytes.withUnsafeBytes { FileDigest($0) } }

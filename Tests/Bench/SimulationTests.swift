@@ -73,6 +73,17 @@ struct SimulationTests {
         #expect(bench.cron(asManyAs: 1000, onlyWritten: true) == nil)
     }
 
+    @Test("An interval of centuries is no trap")
+    func centuries() {
+        let day = history([change(1), change(2)], to: 3, from: 0)
+        for interval in [Duration.seconds(86_400 * 365 * 200), .seconds(Int64.max)] {
+            for onlyWritten in [false, true] {
+                let taken = simulation.snapshots(of: day, by: .cron(every: interval, onlyWritten: onlyWritten))
+                #expect(taken.count == 1 && taken[0].captured >= seconds(2))
+            }
+        }
+    }
+
     @Test("The median of an even number is between the two in the middle")
     func median() {
         #expect(CostBench.median([4, 1, 3, 2]) == 2.5 && CostBench.median([3, 1, 2]) == 2)

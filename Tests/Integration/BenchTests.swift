@@ -4,6 +4,7 @@ import Scratch
 import Subprocess
 import TestSupport
 import Testing
+import Trace
 import Tracing
 
 extension IntegrationTests {
@@ -38,6 +39,8 @@ extension IntegrationTests {
             var versionsAtRestCaptured: Int
             var windowMedianMs: Double?
             var slowdown: Double
+            var skipped: Int
+            var lateMs: Double
             var problems: [String]
         }
 
@@ -91,6 +94,91 @@ extension IntegrationTests {
             #expect(rows.filter { $0.setting != nil }.count == 14 + 17 + 17)
         }
 
+        @Test("replay: of a recording that lost records it says so, and ends with 1")
+        func lost() async throws {
+            let fixture = try Fixture.current()
+            let recording = fixture.path("b") + "/bench.trace"
+            defer { unlink(recording) }
+            _ = try await TraceRun.lines(["--record", recording, fixture.path("a")]) { _ in
+                try write("version", to: fixture.path("a") + "/bench")
+            }
+            var writer = RecordingWriter()
+            writer.note(lost: 3)
+            let flushed = writer.flush()
+            let block = try #require(flushed)
+            let file = open(recording, O_WRONLY | O_APPEND | O_CLOEXEC)
+            #expect(file >= 0 && Glibc.write(file, block, block.count) == block.count && close(file) == 0)
+            for option in [[], ["--json"]] {
+                let (status, output, messages) = try await KairosProcess.output(
+                    ["bench", "replay", recording] + option)
+                #expect(status == .exited(1), "\(messages)")
+                #expect(
+                    (option.isEmpty ? output : messages).contains("INVALID: the recording lost 3 records"), "\(output)")
+            }
+            let asked = try await KairosProcess.output(["bench", "replay", recording, "--policy", "commit-quiet=10ms"])
+            #expect(asked.stdout.contains("--op all"), "\(asked)")
+        }
+
+        @Test("cron: of one that is killed nobody lives on, and the next removes what it made, and nothing else")
+        func killed() async throws {
+            let fixture = try Fixture.current()
+            let pool = fixture.pool.name
+            let arguments = ["bench", "cron", "--pool", pool, "--workload", "night", "--cron", "30m", "--seed", "4"]
+            var (bench, daemon) = (pid_t(0), pid_t(0))
+            try await KairosProcess.run(arguments + ["--length", "2h"]) { kairos in
+                let isThere = await wait(for: KairosProcess.patience) {
+                    guard let pid = kairos.pid, let child = Self.children(of: pid, named: "run").first else {
+                        return false
+                    }
+                    (bench, daemon) = (pid, child)
+                    return true
+                }
+                #expect(isThere, "\(kairos.transcript)")
+                guard isThere else { return }
+                kill(bench, SIGKILL)
+                _ = try await kairos.exit()
+            }
+            guard bench > 0 else { return }
+            #expect(
+                await wait(for: KairosProcess.patience) { kill(daemon, 0) != 0 && errno == ESRCH }, "\(daemon) lives")
+            // By its name alone it is nobody's to destroy.
+            try await fixture.zfs("create", "\(pool)/kairos-bench-\(daemon)")
+            let (status, _, messages) = try await KairosProcess.output(
+                arguments + ["--length", "1m", "--time-scale", "30"], timeout: .seconds(300))
+            #expect(status.isSuccess, "\(messages)")
+            let left = try await fixture.zfs("list", "-H", "-o", "name", "-r", pool)
+            try await fixture.zfs("destroy", "\(pool)/kairos-bench-\(daemon)")
+            let names = String(decoding: left, as: UTF8.self).split(separator: "\n").filter {
+                $0.contains("kairos-bench")
+            }
+            #expect(names == ["\(pool)/kairos-bench-\(daemon)"])
+        }
+
+        /// Processes that this one started, and whose first argument is that.
+        private static func children(of parent: pid_t, named word: String) -> [pid_t] {
+            guard let stream = opendir("/proc") else { return [] }
+            defer { closedir(stream) }
+            var found: [pid_t] = []
+            while let entry = readdir(stream) {
+                let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+                    String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+                }
+                guard let pid = pid_t(name) else { continue }
+                let stat = text("/proc/\(pid)/stat").split(separator: ")").last?.split(separator: " ") ?? []
+                let words = text("/proc/\(pid)/cmdline").split(separator: "\0")
+                if stat.count > 1, stat[1] == "\(parent)", words.count > 1, words[1] == word { found.append(pid) }
+            }
+            return found
+        }
+
+        private static func text(_ path: String) -> String {
+            let file = open(path, O_RDONLY | O_CLOEXEC)
+            guard file >= 0 else { return "" }
+            defer { close(file) }
+            var bytes = [UInt8](repeating: 0, count: 4096)
+            return String(decoding: bytes[..<max(read(file, &bytes, bytes.count), 0)], as: UTF8.self)
+        }
+
         @Test("cron: every change comes into a snapshot of each, as their contents say; nothing is left behind")
         func cron() async throws {
             let fixture = try Fixture.current()
@@ -107,9 +195,11 @@ extension IntegrationTests {
                 let kairos = try #require(found.dropFirst().first)
                 #expect(kairos.snapshots > 0 && kairos.empty == 0 && (kairos.windowMedianMs ?? 0) >= 2_000, "\(kairos)")
                 #expect(kairos.versionsAtRest > 0 && kairos.versionsAtRestCaptured > 0, "\(kairos)")
-                // One each minute, the last at the end; one is left out where the one before takes longer than its interval.
+                // One each minute, the last at the end; one is left out where the one before takes longer than its interval. Nothing
+                // is planned for the last five seconds, so that only a change that was later than that needs another one.
                 let cron = try #require(found.dropFirst(2).first)
-                #expect((4...5).contains(cron.snapshots), "\(found)")
+                let after = Int(max(cron.lateMs - 5_000, 0) / 60_000 + (cron.lateMs > 5_000 ? 1 : 0))
+                #expect((5...5 + after).contains(cron.snapshots + cron.skipped), "\(found)")
                 #expect((1...cron.snapshots).contains(found[3].snapshots) && found[3].empty == 0, "\(found)")
                 #expect(found.dropFirst().allSatisfy { $0.versionsAtRest == kairos.versionsAtRest }, "\(found)")
             }

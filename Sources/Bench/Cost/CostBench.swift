@@ -225,9 +225,7 @@ public final class CostBench {
                 case .daemon(let dataset):
                     let daemon = try KairosContender(kairos: kairos, arguments: ["--probes", set.rawValue, dataset])
                     defer { daemon.end() }
-                    guard daemon.isReady(unless: { kairos_signals_next(interrupt.rawValue) != 0 }) else {
-                        throw Failure(description: "kairos run did not get ready: see what it said above")
-                    }
+                    try daemon.waitUntilReady(unless: { kairos_signals_next(interrupt.rawValue) != 0 })
                     time = try child(arguments)
                     for problem in daemon.finish().problems where !rows[index].invalid.contains(problem) {
                         rows[index].invalid.append(problem)

@@ -63,9 +63,7 @@ public final class LatencyBench {
                 watched.name,
             ])
         defer { daemon.end() }
-        guard daemon.isReady(unless: { kairos_signals_next(interrupt.rawValue) != 0 }) else {
-            throw TraceBench.Failure(description: "kairos run did not get ready: see what it said above")
-        }
+        try daemon.waitUntilReady(unless: { kairos_signals_next(interrupt.rawValue) != 0 })
         let chosen = ChosenEngine.automatic(kernelHasZFS: pool.flavour == .kernel)
         let hasCore = chosen.missing == nil && pool.flavour == .kernel
         var contestants: [Contestant] = [.command, .kairos]

@@ -55,7 +55,11 @@ public final class BenchPool {
             guard let pid = pid_t(name.dropFirst(prefix.count)), kill(pid, 0) != 0, errno == ESRCH,
                 ask(command, ["get", "-H", "-o", "value,source", mark, name]) == "\(pid)\tlocal"
             else { continue }
-            _ = run(command, ["destroy", "-r", name])
+            // Called busy for a moment by whoever still ends there.
+            for _ in 0..<25 {
+                if run(command, ["destroy", "-r", name]) == nil { break }
+                usleep(200_000)
+            }
         }
     }
 

@@ -51,6 +51,8 @@ public final class CronBench {
         public var cpu: Duration
         /// Snapshots that hold no state between two actions, but one within: what they hold counts as what was there before.
         public var between: Int
+        /// Ticks of cron that were left out, since the one before them still ran.
+        public var skipped: Int
         /// Why the run is invalid.
         public var problems: [String]
     }
@@ -104,10 +106,10 @@ public final class CronBench {
                 contenders.append((name, .cron(every: interval, onlyWritten: onlyWritten)))
             }
         }
-        progress("\(model.name): making \(contenders.count) datasets")
-        var entrants: [Entrant] = []
         // Of its own: what is recorded is slower for it, and nobody's time may be divided by that.
         if plan.recording != nil { contenders.append((Self.recorded, nil)) }
+        progress("\(model.name): making \(contenders.count) datasets")
+        var entrants: [Entrant] = []
         for (index, (name, contender)) in contenders.enumerated() {
             let made = try pool.make("\(model.name)-\(index)")
             entrants.append(Entrant(name: name, contender: contender, dataset: made.name, mountPoint: made.mountPoint))
@@ -138,7 +140,7 @@ public final class CronBench {
     private func compete(
         _ entrants: [Entrant], _ script: Script, _ plan: Plan, _ model: WorkloadModel
     ) throws(TraceBench.Failure) -> Live {
-        let runner = try ScriptRunner(script, in: entrants.map(\.mountPoint))
+        let runner = try ScriptRunner(script, in: entrants.map(\.mountPoint), seed: plan.seed)
         try runner.prepare()
         for entrant in entrants { try pool.snapshot(entrant.dataset, "start") }
         var jobs: [Int: CronJob] = [:]
@@ -174,9 +176,8 @@ public final class CronBench {
             case nil: break
             }
         }
-        guard let daemon, daemon.isReady(unless: { kairos_signals_next(interrupt.rawValue) != 0 }) else {
-            throw TraceBench.Failure(description: "kairos run did not get ready: see what it said above")
-        }
+        guard let daemon else { throw TraceBench.Failure(description: "nobody started kairos run") }
+        try daemon.waitUntilReady(unless: { kairos_signals_next(interrupt.rawValue) != 0 })
         let recorder = try plan.recording.map { path throws(TraceBench.Failure) in
             try TraceRecorderProcess(kairos: kairos, dataset: entrants[entrants.count - 1].dataset, path: path)
         }
@@ -192,7 +193,7 @@ public final class CronBench {
             outcome.withLock { $0 = result }
             ended.signal()
         }
-        try wait(for: ended, start, plan, model, runner)
+        try wait(for: ended, start, plan, model, runner, daemon)
         guard let outcome = outcome.withLock({ $0 }) else {
             throw TraceBench.Failure(description: "the workload was lost")
         }
@@ -227,12 +228,20 @@ public final class CronBench {
     }
 
     private func wait(
-        for ended: Background.Semaphore, _ start: UInt64, _ plan: Plan, _ model: WorkloadModel, _ runner: ScriptRunner
+        for ended: Background.Semaphore, _ start: UInt64, _ plan: Plan, _ model: WorkloadModel, _ runner: ScriptRunner,
+        _ daemon: KairosContender
     ) throws(TraceBench.Failure) {
         let length = plan.length / plan.scale
         var shown = -1
         while !ended.wait(for: .milliseconds(100)) {
-            do throws(TraceBench.Failure) { try check() } catch {
+            do throws(TraceBench.Failure) {
+                try check()
+                // What the others do from here on is compared with nobody.
+                if daemon.hasEnded {
+                    throw TraceBench.Failure(
+                        description: "\(model.name): kairos run ended in the middle of it: see what it said above")
+                }
+            } catch {
                 runner.stop()
                 ended.wait()
                 throw error
@@ -263,7 +272,8 @@ public final class CronBench {
     /// Settings by the real clock.
     private static func flags(_ settings: Settings, _ scale: Double) -> [String] {
         func text(_ duration: Duration) -> String {
-            "\(max(Int((scaled(duration, scale) / .milliseconds(1)).rounded()), 1))ms"
+            // Whole milliseconds would make a fifth more of 0.1 s at 60.
+            "\(max(Int((scaled(duration, scale) / .microseconds(1)).rounded()), 1))us"
         }
         return [
             "--quiet", text(settings.quiet), "--max-delay", text(settings.maxDelay), "--min-interval",
@@ -279,28 +289,14 @@ public final class CronBench {
         let moments = live.outcome.moments[index]
         let record = live.records[index]
         func model(_ time: UInt64) -> UInt64 { UInt64(Double(time - min(time, live.start)) * plan.scale) }
-        // Digest to the steps after which the tree had it.
-        var steps: [TreeDigest: [Int]] = [script.start: [-1]]
-        for (number, step) in script.steps.prefix(moments.count).enumerated() {
-            steps[step.digest, default: []].append(number)
-        }
+        let states = TreeStates(start: script.start, digests: script.steps.map(\.digest), moments: moments)
         var taken: [TakenAt] = []
         var (between, last) = (0, -1)
         for (number, snapshot) in record.snapshots.enumerated() {
             try check()
             let digest = try pool.digest(of: snapshot.name, in: entrant.dataset, mountPoint: entrant.mountPoint)
-            let held: Int
-            func distance(_ step: Int) -> UInt64 {
-                let done = step < 0 ? 0 : moments[step].done
-                return max(done, snapshot.began) - min(done, snapshot.began)
-            }
-            // A tree may have been the same several times: that at which it was begun.
-            if let found = steps[digest]?.filter({ $0 >= last }).min(by: { distance($0) < distance($1) }) {
-                held = found
-            } else {
-                between += 1
-                held = max(last, (moments.firstIndex { $0.done > snapshot.began } ?? moments.count) - 1)
-            }
+            let (held, isBetween) = states.held(digest, by: snapshot, after: last)
+            between += isBetween ? 1 : 0
             last = held
             // What nothing preceded was captured when it was begun.
             let captured = held < 0 ? 0 : moments[held].done
@@ -330,6 +326,6 @@ public final class CronBench {
         return Row(
             name: entrant.name, contender: entrant.contender, history: history, snapshots: taken, measures: measures,
             space: space, slowdown: seconds(moments) / max(seconds(live.outcome.moments[0]), 1), cpu: record.cpu,
-            between: between, problems: problems)
+            between: between, skipped: record.skipped, problems: problems)
     }
 }

@@ -21,12 +21,18 @@ struct LiveRecord: Sendable {
     var snapshots: [LiveSnapshot] = []
     /// What makes the run invalid, a line each.
     var problems: [String] = []
+    /// Ticks of cron that were left out, since the one before them still ran.
+    var skipped = 0
     /// Of a CPU: its own and its commands'.
     var cpu = Duration.zero
 }
 
 /// A cron job without cron: `zfs snapshot` at an interval.
 final class CronJob: Sendable {
+    /// By how much a tick may lie before the end and be the end's: its interval and the end are each rounded to nanoseconds, and a
+    /// week of the shortest intervals has a few million of them.
+    private static let rounding: UInt64 = 10_000
+
     let dataset: String
     private let zfs: String
     /// Nanoseconds of the real clock.
@@ -58,12 +64,16 @@ final class CronJob: Sendable {
                 due += interval
                 // One that comes while the one before still runs is left out, as a job under a lock is.
                 let now = kairos_monotonic_ns()
-                if due < now { due += (now - due) / interval * interval }
+                if due < now {
+                    let skipped = (now - due) / interval
+                    due += skipped * interval
+                    record.withLock { $0.skipped += Int(clamping: skipped) }
+                }
                 guard ScriptRunner.sleep(until: due, unless: { isStopped.load(ordering: .relaxed) }) else { break }
                 tick(at: due)
                 let ended = workEnded.load(ordering: .acquiring)
                 // What is due at the very end is the day's last.
-                if ended != 0, due >= ended { break }
+                if ended != 0, due + Self.rounding >= ended { break }
             }
             done.signal()
         }
@@ -170,19 +180,22 @@ final class KairosContender: Sendable {
         }
     }
 
-    /// Waits until it watches and has seen that nothing is to be done. False when it ended before.
-    func isReady(unless isOver: () -> Bool) -> Bool {
+    /// Waits until it watches and has seen that nothing is to be done.
+    ///
+    /// - Throws: when it ended before, or took over a minute, or `isOver` said so.
+    func waitUntilReady(unless isOver: () -> Bool) throws(TraceBench.Failure) {
         for _ in 0..<3000 {
+            if isOver() { throw TraceBench.Failure(description: "interrupted") }
             let (settled, ended) = state.withLock { ($0.settled, $0.ended) }
-            if ended || isOver() { return false }
+            if ended { break }
             if settled {
                 let cpu = Self.cpu(of: pid)
                 state.withLock { $0.cpuAtStart = cpu }
-                return true
+                return
             }
             usleep(20_000)
         }
-        return false
+        throw TraceBench.Failure(description: "kairos run did not get ready: see what it said above")
     }
 
     /// How many it has told of.
@@ -227,7 +240,9 @@ final class KairosContender: Sendable {
         var status: CInt = 0
         while waitpid(pid, &status, 0) < 0, kairos_errno_value() == EINTR {}
         if status != 0 {
-            state.withLock { $0.record.problems.append("kairos run ended with wait status \(status)") }
+            let how =
+                status & 0x7f == 0 ? "ended with status \(status >> 8 & 0xff)" : "was ended by signal \(status & 0x7f)"
+            state.withLock { $0.record.problems.append("kairos run \(how)") }
         }
         TraceBench.remove(directory)
     }

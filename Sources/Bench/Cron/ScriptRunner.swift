@@ -22,13 +22,16 @@ final class ScriptRunner: Sendable {
 
     private let roots: [FileDescriptor]
     private let script: Script
+    private let seed: UInt64
     /// By directory: how many steps were done.
     private let progress: Mutex<[Int]>
     private let isStopped = Atomic<Bool>(false)
 
+    /// - Parameter seed: draws the orders.
     /// - Throws: a directory that cannot be opened.
-    init(_ script: Script, in directories: [String]) throws(TraceBench.Failure) {
+    init(_ script: Script, in directories: [String], seed: UInt64 = 0) throws(TraceBench.Failure) {
         self.script = script
+        self.seed = seed
         var roots: [FileDescriptor] = []
         for directory in directories {
             do {
@@ -67,7 +70,7 @@ final class ScriptRunner: Sendable {
     func run(from start: UInt64, scale: Double) -> Outcome {
         var outcome = Outcome(moments: roots.map { _ in [] })
         var buffer = [UInt8](repeating: 0, count: Planner.piece)
-        var random = SplitMix(state: UInt64(script.steps.count))
+        var random = SplitMix(state: seed)
         for step in script.steps {
             let due = start + UInt64(step.planned.time / scale * 1e9)
             guard Self.sleep(until: due, unless: { isStopped.load(ordering: .relaxed) }) else { break }

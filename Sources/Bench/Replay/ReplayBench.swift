@@ -196,17 +196,27 @@ public struct ReplayBench: Sendable {
     }
 
     private func count(_ interval: Double, _ onlyWritten: Bool) -> Double {
-        points(interval, onlyWritten).reduce(0) { $0 + Double($1.snapshots) } / Double(Self.phases)
+        // Only counted: what they are worth takes a look at every change, and nobody asks before the interval is found.
+        let all = inPhases(interval, onlyWritten) { bench, contender in
+            bench.day.histories.reduce(0) { $0 + bench.simulation.snapshots(of: $1, by: contender).count }
+        }
+        return Double(all.reduce(0, +)) / Double(Self.phases)
     }
 
     /// One for each phase of cron's clock.
     private func points(_ interval: Double, _ onlyWritten: Bool) -> [Point] {
+        inPhases(interval, onlyWritten) { $0.point($1) }
+    }
+
+    private func inPhases<Value>(
+        _ interval: Double, _ onlyWritten: Bool, _ body: (ReplayBench, Contender) -> Value
+    ) -> [Value] {
         let every = Duration.seconds(interval)
         return (0..<Self.phases).map { phase in
             var bench = self
             bench.simulation.wallOffset &+= Int64(
                 clamping: every.wholeNanoseconds / UInt64(Self.phases) * UInt64(phase))
-            return bench.point(.cron(every: every, onlyWritten: onlyWritten))
+            return body(bench, .cron(every: every, onlyWritten: onlyWritten))
         }
     }
 

@@ -47,7 +47,8 @@ public struct Simulation: Sendable {
     // MARK: cron
 
     private func cron(_ history: DatasetHistory, _ interval: Duration, _ onlyWritten: Bool) -> [TakenAt] {
-        let step = max(interval.wholeNanoseconds, 1)
+        // No day is so long; and its sums with any time of a recording stay within 64 bits.
+        let step = min(max(interval.wholeNanoseconds, 1), 1 << 61)
         let cost = snapshotTime.wholeNanoseconds
         // At whole multiples of the interval by the wall clock, as "*/5 * * * *" does.
         let wall = Int128(history.start) + Int128(wallOffset)

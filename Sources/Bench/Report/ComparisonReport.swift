@@ -202,9 +202,9 @@ public struct ComparisonReport: Sendable {
         for entry in entries.prefix(index + 1) {
             let key = if case .cron(let interval, _) = entry.contender { "\(interval)" } else { entry.name }
             if !seen.contains(key) { seen.append(key) }
-            if entry.name == entries[index].name { return (seen.firstIndex(of: key) ?? 0) % 6 + 1 }
+            if entry.name == entries[index].name { return (seen.firstIndex(of: key) ?? 0) % Gnuplot.colours.count + 1 }
         }
-        return index % 6 + 1
+        return index % Gnuplot.colours.count + 1
     }
 
     /// Inside single quotes.

@@ -30,10 +30,27 @@ public struct Gnuplot: Sendable {
     /// Runs a script on these tables, in a directory of its own.
     ///
     /// - Parameters:
-    ///   - script: after the settings that all pictures share. Colours 1 to 6 are `ls 1` to `ls 6`.
+    ///   - script: after the settings that all pictures share. Colours are `ls 1` to `ls 12`.
     ///   - name: of the picture: a page has one of each. Letters, digits and underscores; others become those.
     func svg(
         _ script: String, _ tables: [Table], name: String, width: Int = 960, height: Int
+    ) throws(Failure) -> String {
+        // Ctrl-C ends it between two pictures, with nothing left behind.
+        do throws(TraceBench.Failure) { try TraceBench.catchSignals() } catch {
+            throw Failure(description: error.description)
+        }
+        let drawn: Result<String, Failure>
+        do throws(Failure) { drawn = .success(try draw(script, tables, name, width, height)) } catch {
+            drawn = .failure(error)
+        }
+        do throws(TraceBench.Failure) { try TraceBench.releaseSignals() } catch {
+            throw Failure(description: error.description)
+        }
+        return try drawn.get()
+    }
+
+    private func draw(
+        _ script: String, _ tables: [Table], _ name: String, _ width: Int, _ height: Int
     ) throws(Failure) -> String {
         var template = Array("/tmp/kairos-plot-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
@@ -76,12 +93,17 @@ public struct Gnuplot: Sendable {
         throw Failure(description: "gnuplot drew nothing")
     }
 
-    /// Blue, orange, green, red, purple, brown that stand out on white and on black; lines of axes in a grey between. Words take
+    /// One for each interval of cron, and more than anybody compares.
+    static let colours = [
+        "#3b82f6", "#f97316", "#22a355", "#e5484d", "#a855f7", "#a0764b", "#0fa3a3", "#e055a5", "#9a9a1e", "#6b7fb8",
+        "#d08770", "#5aa02c",
+    ]
+
+    /// Colours that stand out on white and on black; lines of axes in a grey between. Words take
     /// the page's colour by its style sheet.
     private static func style(_ name: String, _ width: Int, _ height: Int) -> String {
         // gnuplot ends at any other character.
         let name = String(name.map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "_" })
-        let colours = ["#3b82f6", "#f97316", "#22a355", "#e5484d", "#a855f7", "#a0764b"]
         let lines = colours.enumerated().map { "set style line \($0 + 1) lc rgb '\($1)' lw 1.6 pt 7 ps 0.5" }
         return """
             set terminal svg size \(width),\(height) dynamic enhanced font 'sans-serif,12' name '\(name)'
