@@ -276,7 +276,7 @@ struct CostRow: Encodable {
     private static func rows(_ latency: LatencyBench.Result, _ seed: UInt64) -> [CostRow] {
         latency.rows.map { row in
             CostRow(
-                probes: "", measured: "change-to-snapshot", beside: row.name, nanoseconds: row.times.map(Double.init),
+                probes: "", measured: "change-to-snapshot", beside: row.name, nanoseconds: row.times.map { Double($0) },
                 toBare: row.ratio?.median, toBareLow: row.ratio?.low, toBareHigh: row.ratio?.high, noise: latency.noise,
                 invalid: latency.invalid, seed: seed)
         }

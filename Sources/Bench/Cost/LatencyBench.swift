@@ -15,7 +15,7 @@ public final class LatencyBench {
         /// To the bare snapshot of the engine that Kairos takes: of the medians, and the range of the rounds.
         public var ratio: (median: Double, low: Double, high: Double)?
 
-        public var median: UInt64 { UInt64(CostBench.median(times.map(Double.init))) }
+        public var median: UInt64 { UInt64(CostBench.median(times.map { Double($0) })) }
     }
 
     public struct Result: Sendable {
@@ -102,7 +102,7 @@ public final class LatencyBench {
         }
         return Result(
             quiet: Self.quiet, rows: rows + [row],
-            noise: CostBench.noise((rows + [row]).map { $0.times.map(Double.init) }),
+            noise: CostBench.noise((rows + [row]).map { $0.times.map { Double($0) } }),
             invalid: daemon.finish().problems)
     }
 
