@@ -87,6 +87,8 @@ struct SimulationTests {
     @Test("The median of an even number is between the two in the middle")
     func median() {
         #expect(CostBench.median([4, 1, 3, 2]) == 2.5 && CostBench.median([3, 1, 2]) == 2)
+        // Numbers, and not their bits.
+        #expect(LatencyBench.Row(name: "a", times: [9, 5, 8]).median == 8)
         #expect(CostBench.median([7]) == 7 && CostBench.median([]) == 0)
         #expect(CostBench.noise([[1, 1, 1, 1], [1, 1, 2, 2]]) == 1 && CostBench.noise([[5]]) == 0)
     }
