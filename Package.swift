@@ -44,6 +44,7 @@ let package = Package(
         ),
         // zlib for its CRC-32.
         .target(name: "CLinux", linkerSettings: [.linkedLibrary("z")]),
+        .target(name: "CRestore"),
         // Fills a table from libzfs_core at run time; links with no ZFS library.
         .target(name: "CZFSCore"),
         // `make` compiles bpf/ into Sources/CBPFObjects/objects; #embed (C23) puts the bytes into the executable.
@@ -58,6 +59,7 @@ let package = Package(
         module("Snapshots", ["Background", "CLinux", "Datasets", "CZFSCore", systemPackage]),
         module("Retention", ["Policy", "Datasets", "Snapshots"]),
         module("Journal", ["Background", "CLinux", "Datasets", "Snapshots", systemPackage, grdb]),
+        module("Restore", ["CLinux", "CRestore", "Datasets", "Background", systemPackage]),
         module(
             "Daemon",
             [
@@ -82,7 +84,7 @@ let package = Package(
             "Commands",
             [
                 "Background", "Bench", "Daemon", "Demo", "Scratch", "Trace", "Tracing", "Snapshots", "Datasets",
-                "Policy", "Retention", "Journal", "CLinux", systemPackage, argumentParser,
+                "Policy", "Retention", "Journal", "Restore", "CLinux", systemPackage, argumentParser,
             ]
         ),
         .executableTarget(name: "kairos", dependencies: ["Commands", "CLinux", argumentParser], swiftSettings: strict),
@@ -95,6 +97,18 @@ let package = Package(
         tests("Datasets", ["Datasets", "Policy", "TestSupport"]),
         .target(name: "CFakeZFSCore", dependencies: ["CZFSCore"], path: "Tests/FakeZFSCore"),
         tests("Snapshots", ["Snapshots", "Datasets", "Scratch", "TestSupport", "CZFSCore", "CFakeZFSCore"]),
+        // Makes and judges trees; depends on nothing of ours.
+        .target(name: "CRestoreSupport", path: "Tests/RestoreSupport"),
+        // Restores and is killed.
+        .executableTarget(
+            name: "kairos-restore-child", dependencies: ["Restore", systemPackage], path: "Tests/RestoreChild",
+            swiftSettings: strict),
+        tests(
+            "Restore",
+            [
+                "Restore", "Datasets", "TestSupport", "CLinux", "CRestore", "CRestoreSupport", "kairos-restore-child",
+                systemPackage,
+            ]),
         tests("Tracing", ["Tracing", "Datasets", "CBPFObjects"]),
         tests("Trace", ["Trace", "Tracing", "Datasets", "CBPFObjects", "CLinux", "TestSupport", systemPackage]),
         tests("Bench", ["Bench", "Background", "CLinux", "Policy", "Trace", "Tracing", "TestSupport"]),
@@ -112,7 +126,7 @@ let package = Package(
             [
                 "Scratch", "Snapshots", "Datasets", "Tracing", "Bench", "Journal", "Policy", "CLinux", "CTestSupport",
                 "TestSupport",
-                "kairos", "kairos-oracle", subprocess, systemPackage,
+                "kairos", "kairos-oracle", subprocess, systemPackage, "Restore", "CRestoreSupport",
             ]
         ),
     ],

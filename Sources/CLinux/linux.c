@@ -25,6 +25,22 @@
 #include <unistd.h>
 #include <zlib.h>
 
+const int kairos_open_only_path = O_PATH;
+
+int kairos_file_version(int fd, int64_t version[5])
+{
+	struct stat status;
+
+	if (fstat(fd, &status) != 0)
+		return -1;
+	version[0] = (int64_t)status.st_ino;
+	version[1] = status.st_mode;
+	version[2] = status.st_size;
+	version[3] = (int64_t)status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec;
+	version[4] = (int64_t)status.st_ctim.tv_sec * 1000000000 + status.st_ctim.tv_nsec;
+	return 0;
+}
+
 const uint64_t kairos_resolve_in_root = RESOLVE_IN_ROOT;
 const uint64_t kairos_resolve_no_magiclinks = RESOLVE_NO_MAGICLINKS;
 const uint64_t kairos_resolve_beneath = RESOLVE_BENEATH;

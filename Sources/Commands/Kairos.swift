@@ -9,13 +9,15 @@ public struct Kairos: ParsableCommand {
             EXAMPLES:
               kairos doctor            what works here, and what to do about the rest
               kairos run tank/home     snapshot it whenever it changed and came to rest
+              kairos restore FILE      get a file or directory back, beside what is there now
               kairos prune --dry-run   which of its snapshots would be destroyed, and why the others stay
               kairos trace /srv        show who changes what below /srv
               kairos demo              see it all on a scratch pool, in a minute
             """,
         version: "kairos \(version)",
         subcommands: [
-            RunCommand.self, PruneCommand.self, TraceCommand.self, DoctorCommand.self, DemoCommand.self,
+            RunCommand.self, RestoreCommand.self, PruneCommand.self, TraceCommand.self, DoctorCommand.self,
+            DemoCommand.self,
             BenchCommand.self,
             DemoStepCommand.self, JournalStepCommand.self,
         ]

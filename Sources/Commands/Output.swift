@@ -83,6 +83,31 @@ enum Output {
 
 /// Local time of day with milliseconds, as people read it: `09:05:00.123`.
 enum LocalTime {
+    /// What somebody wrote as a time: seconds since 1970.
+    static func seconds(_ text: String, utc: Bool) throws(TimeText.Fault) -> Int64 {
+        try TimeText.seconds(
+            text, now: SystemClock.wall().seconds,
+            zone: { civil in
+                var parts = tm()
+                parts.tm_year = CInt(civil.year - 1900)
+                parts.tm_mon = CInt(civil.month - 1)
+                parts.tm_mday = CInt(civil.day)
+                parts.tm_hour = CInt(civil.hour)
+                parts.tm_min = CInt(civil.minute)
+                parts.tm_sec = CInt(civil.second)
+                // Whether summer time held then, the zone knows.
+                parts.tm_isdst = -1
+                return Int64(utc ? timegm(&parts) : mktime(&parts))
+            },
+            today: { time in
+                var seconds = time_t(time)
+                var parts = tm()
+                if utc { gmtime_r(&seconds, &parts) } else { localtime_r(&seconds, &parts) }
+                return TimeText.Civil(
+                    year: Int(parts.tm_year) + 1900, month: Int(parts.tm_mon) + 1, day: Int(parts.tm_mday))
+            })
+    }
+
     /// `2026-11-22 09:05:00`.
     ///
     /// - Parameter time: nanoseconds since 1970.

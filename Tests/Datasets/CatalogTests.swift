@@ -57,7 +57,7 @@ import Musl
                 [
                     "zfs", "get", "-H", "-p", "-o", "name,property,source,value",
                     "kairos:enabled,com.sun:auto-snapshot,kairos:keep,kairos:quiet,kairos:max-delay,kairos:min-interval,"
-                        + "kairos:commit-quiet,kairos:ignore,mounted,mountpoint,guid",
+                        + "kairos:commit-quiet,kairos:ignore,kairos:max-snapshots,mounted,mountpoint,guid",
                     "tank", "tank/gone", "tank/sp ace", "tank/v",
                 ],
             ]

@@ -50,6 +50,13 @@ void kairos_wall_clock(int64_t *seconds, int64_t *nanoseconds);
 
 /* openat2(2). */
 int kairos_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve);
+/* O_PATH, which Swift does not see. */
+extern const int kairos_open_only_path;
+/*
+ * What tells one content of a file from another: inode, mode, size, and the times of its modification and of its change, in
+ * nanoseconds. 0, or -1 with errno.
+ */
+int kairos_file_version(int fd, int64_t version[5]);
 extern const uint64_t kairos_resolve_in_root;
 extern const uint64_t kairos_resolve_no_magiclinks;
 extern const uint64_t kairos_resolve_beneath;
