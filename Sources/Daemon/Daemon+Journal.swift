@@ -3,6 +3,7 @@ import Datasets
 import Journal
 import Policy
 import Retention
+import Snapshots
 import Tracing
 
 extension Daemon {
@@ -12,36 +13,56 @@ extension Daemon {
         var guid: UInt64
         /// Of the dataset's last attempt when the list was asked for; nil while one was under way.
         var serial: UInt64?
-        var snapshots: [RetainedSnapshot]
+        /// Those that are called as Kairos calls its own; nil: ZFS did not tell.
+        var names: [SnapshotName]?
     }
 
     /// Asks ZFS what there is of a dataset's snapshots, for the budget and the journal.
     ///
     /// Snapshots that are gone take their rows with them, and those that nobody wrote down are noted: taken before there was a
     /// journal, or by a Kairos that was killed a moment later.
+    ///
+    /// One dataset after the other, and not before the start's own checks are done: a host with a thousand datasets is not to run a
+    /// thousand commands at once.
     func countSnapshots(of dataset: WatchedDataset) {
+        guard !uncounted.contains(dataset.info.guid) else { return }
+        uncounted.append(dataset.info.guid)
+        countAt = countAt ?? SystemClock.monotonic() + Self.countDelay
+    }
+
+    /// Nanoseconds from the moment that a count is asked for, and from one to the next.
+    private static let countDelay: UInt64 = 2_000_000_000
+    private static let countPause: UInt64 = 20_000_000
+
+    func countIfDue(_ now: UInt64) {
+        guard let at = countAt, now >= at, !isCounting, !isStopping else { return }
+        countAt = nil
+        guard !uncounted.isEmpty else { return }
+        guard let dataset = watched[uncounted.removeFirst()] else {
+            countAt = uncounted.isEmpty ? nil : now
+            return
+        }
+        isCounting = true
         let (name, guid) = (dataset.info.name, dataset.info.guid)
         let serial = dataset.attempt == nil ? dataset.lastSerial : nil
         let (command, prefix, inbox) = (command, configuration.prefix, inbox)
         WorkerThreads.shared.task {
-            guard let snapshots = try? await SnapshotCatalog(command).snapshots(of: name, prefix: prefix) else {
-                return
-            }
-            inbox.post(
-                .snapshots(SnapshotListing(dataset: name, guid: guid, serial: serial, snapshots: snapshots)))
+            // Nil: a dataset that is gone, or a pool that does not answer; the next round of thinning asks again.
+            let names = try? await SnapshotCatalog(command).names(of: name, prefix: prefix)
+            inbox.post(.snapshots(SnapshotListing(dataset: name, guid: guid, serial: serial, names: names)))
         }
     }
 
     func take(_ listing: SnapshotListing) {
-        guard let dataset = watched[listing.guid] else { return }
+        isCounting = false
+        countAt = uncounted.isEmpty ? nil : SystemClock.monotonic() + Self.countPause
+        guard let dataset = watched[listing.guid], let names = listing.names else { return }
         // What was taken meanwhile is counted the next time.
-        dataset.snapshotCount = listing.snapshots.count { !$0.protections.contains(.foreign) }
+        dataset.snapshotCount = names.count
         pace(dataset)
         journal?.reconcile(
             dataset: listing.dataset, guid: listing.guid,
-            names: listing.snapshots.filter { !$0.protections.contains(.foreign) }.map {
-                ($0.name, $0.time / 1_000_000)
-            },
+            names: names.map { ($0.text, $0.time.milliseconds) },
             // A snapshot that was taken meanwhile may not be in the list.
             forgets: listing.serial == dataset.lastSerial && dataset.attempt == nil)
     }

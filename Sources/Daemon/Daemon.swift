@@ -62,6 +62,10 @@ public final class Daemon {
     var isPruning = false
     var clockWatch = ClockWatch()
     let stopFlag = StopFlag()
+    /// Datasets whose snapshots are to be counted, when the next one is, and whether one is being counted.
+    var uncounted: [UInt64] = []
+    var countAt: UInt64?
+    var isCounting = false
     var journal: Journal?
     let inbox: Inbox<Message>
     let loop: EventLoop
@@ -240,6 +244,7 @@ public final class Daemon {
         checkRemoteSuspicions(now)
         auditIfDue(now)
         pruneIfDue(now)
+        countIfDue(now)
         trustGroups()
         var due: [(UInt64, PolicyAction)] = []
         // Such a record woke us for what is in its slot, and will not do so again.
@@ -257,7 +262,8 @@ public final class Daemon {
         if begin(due) { deadline = now }
         for other in [
             candidateRearm, relistAt, remoteDeadline, isStopping ? nil : nextAudit,
-            isStopping || isPruning ? nil : nextPrune, resolverDeadline(now), stuckDeadline(now), stopDeadline(now),
+            isStopping || isPruning ? nil : nextPrune, isStopping || isCounting ? nil : countAt, resolverDeadline(now),
+            stuckDeadline(now), stopDeadline(now),
         ] {
             if let other { deadline = min(deadline ?? other, other) }
         }

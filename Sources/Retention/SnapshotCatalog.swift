@@ -23,6 +23,17 @@ public struct SnapshotCatalog: Sendable {
             .compactMap { Int64($0[1]).flatMap(Self.nanoseconds) }
     }
 
+    /// The snapshots of a dataset, none of those below it, that are called as Kairos calls its own.
+    public func names(
+        of dataset: String, prefix: SnapshotPrefix = .standard
+    ) async throws(ZFSError) -> [SnapshotName] {
+        let bytes = try await command.run(
+            ["list", "-H", "-t", "snapshot", "-d", "1", "-o", "name", dataset], outputLimit: ZFSCommand.snapshotsLimit)
+        let start = dataset + "@"
+        return ZFSOutput.table(bytes, columns: 1).rows.filter { $0[0].hasPrefix(start) }
+            .compactMap { SnapshotName(parsing: $0[0], prefix: prefix) }
+    }
+
     /// The GUID of a dataset.
     public func guid(of dataset: String) async throws(ZFSError) -> UInt64? {
         let bytes = try await command.run(["get", "-H", "-p", "-o", "value", "guid", dataset])
