@@ -259,7 +259,15 @@ public final class Journal: Sendable {
         let known = Set(
             try String.fetchAll(database, sql: "SELECT name FROM snapshot WHERE dataset = ?", arguments: [id]))
         let there = Set(names.map(\.name))
-        for name in forgets ? known.subtracting(there) : [] {
+        // By time, as their names sort: what only these had captured is not in the rows of the next one, which is not known in full then.
+        for name in forgets ? known.subtracting(there).sorted() : [] {
+            try database.execute(
+                sql: """
+                    UPDATE snapshot SET whole = 0 WHERE id = (
+                      SELECT id FROM snapshot
+                      WHERE dataset = ?1 AND taken > (SELECT taken FROM snapshot WHERE dataset = ?1 AND name = ?2)
+                      ORDER BY taken LIMIT 1)
+                    """, arguments: [id, name])
             try database.execute(sql: "DELETE FROM snapshot WHERE dataset = ? AND name = ?", arguments: [id, name])
         }
         // Taken before there was a journal, or just before Kairos was killed: what it captured nobody wrote down.
