@@ -1,4 +1,4 @@
-/// A moment as people write it: `10m ago`, `yesterday 14:00`, `2026-11-22 09:05`, RFC 3339.
+/// A moment as people write it: `10m ago`, `2 hours ago`, `yesterday 14:00`, `2026-11-22 09:05`, RFC 3339.
 public enum TimeText {
     public struct Fault: Error, Sendable, Hashable, CustomStringConvertible {
         /// Printable: what was wrong, and what is understood.
@@ -20,7 +20,11 @@ public enum TimeText {
         }
     }
 
-    private static let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800]
+    private static let units: [(names: [String], seconds: Int64)] = [
+        (["s", "sec", "secs", "second", "seconds"], 1), (["m", "min", "mins", "minute", "minutes"], 60),
+        (["h", "hr", "hrs", "hour", "hours"], 3600), (["d", "day", "days"], 86_400),
+        (["w", "week", "weeks"], 604_800),
+    ]
 
     /// - Parameters:
     ///   - now: seconds since 1970.
@@ -33,7 +37,7 @@ public enum TimeText {
     ) throws(Fault) -> Int64 {
         let words = text.split(whereSeparator: { $0 == " " }).map { String($0).lowercased() }
         if words == ["now"] { return now }
-        if words.count == 2, words[1] == "ago", let ago = span(words[0]) {
+        if words.last == "ago", let ago = span(words.dropLast().joined()) {
             let (time, over) = now.subtractingReportingOverflow(ago)
             guard !over, time >= 0 else { throw fault(text, "that is before 1970") }
             return time
@@ -66,24 +70,24 @@ public enum TimeText {
         return time
     }
 
+    /// `1h30m`, `2hours`: numbers, each with its unit.
     private static func span(_ word: String) -> Int64? {
         var total: Int64 = 0
-        var digits = ""
-        var seen = false
-        for character in word {
-            if character.isASCII, character.isNumber {
-                digits.append(character)
-                continue
+        var rest = word[...]
+        while !rest.isEmpty {
+            let digits = rest.prefix { $0.isASCII && $0.isNumber }
+            rest = rest[digits.endIndex...]
+            let name = rest.prefix { !$0.isNumber }
+            rest = rest[name.endIndex...]
+            guard let unit = units.first(where: { $0.names.contains(String(name)) }), let count = Int64(digits) else {
+                return nil
             }
-            guard let unit = units[character], let count = Int64(digits) else { return nil }
-            let (product, over) = count.multipliedReportingOverflow(by: unit)
+            let (product, over) = count.multipliedReportingOverflow(by: unit.seconds)
             let (sum, overSum) = total.addingReportingOverflow(product)
             guard !over, !overSum else { return nil }
             total = sum
-            digits = ""
-            seen = true
         }
-        return seen && digits.isEmpty ? total : nil
+        return word.isEmpty ? nil : total
     }
 
     /// `2026-11-22T09:05:00Z`, `…+01:00`, with a fraction, which is cut off. Nil: no zone is at its end.

@@ -32,6 +32,7 @@ struct TimeTextTests {
         let midnight = now - now % 86_400 - 3600
         for (text, time) in [
             ("now", now), ("10m ago", now - 600), ("1h30m ago", now - 5400), ("2w ago", now - 1_209_600),
+            ("2 hours ago", now - 7200), ("1 Day 30 min ago", now - 88_200), ("1 second ago", now - 1),
             ("@1700000000", 1_700_000_000), ("14:00", midnight + 50_400), ("9:05", midnight + 32_700),
             ("today", midnight), ("today 14:00", midnight + 50_400), ("yesterday", midnight - 86_400),
             ("Yesterday 14:00:01", midnight - 86_400 + 50_401), ("2026-11-23", midnight),
@@ -45,7 +46,8 @@ struct TimeTextTests {
     @Test(
         "what is none is refused, and what is one is said",
         arguments: [
-            "", "yesterdya", "10 ago", "m ago", "10x ago", "99999999999999999999d ago", "9999w ago", "25:00", "12:60",
+            "", "yesterdya", "10 ago", "m ago", "10x ago", "ago", "½ hour ago", "2 hours", "10 m s ago",
+            "99999999999999999999d ago", "9999w ago", "25:00", "12:60",
             "12",
             "2026-02-31", "2026-13-01", "1969-12-31", "2026-11-23 25:00", "2026-11-23T09:05:00+25:00", "@-1", "@x",
             "today yesterday", "today 14:00 Z", "2026-11-23T09:05:00.Z", "T", "TT", "::",
