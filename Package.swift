@@ -45,6 +45,7 @@ let package = Package(
         // zlib for its CRC-32.
         .target(name: "CLinux", linkerSettings: [.linkedLibrary("z")]),
         .target(name: "CRestore"),
+        .target(name: "CRecovery"),
         // Fills a table from libzfs_core at run time; links with no ZFS library.
         .target(name: "CZFSCore"),
         // `make` compiles bpf/ into Sources/CBPFObjects/objects; #embed (C23) puts the bytes into the executable.
@@ -59,6 +60,7 @@ let package = Package(
         module("Snapshots", ["Background", "CLinux", "Datasets", "CZFSCore", systemPackage]),
         module("Retention", ["Policy", "Datasets", "Snapshots"]),
         module("Journal", ["Background", "CLinux", "Datasets", "Snapshots", systemPackage, grdb]),
+        module("Recovery", ["Background", "CLinux", "CRecovery", "Datasets", "Snapshots", "Journal", systemPackage]),
         module("Restore", ["CLinux", "CRestore", "Datasets", "Background", systemPackage]),
         module(
             "Daemon",
@@ -78,13 +80,13 @@ let package = Package(
             "Bench",
             [
                 "BPF", "Background", "CBPFObjects", "Scratch", "Snapshots", "Trace", "Tracing", "Policy", "Datasets",
-                "CLinux", systemPackage,
+                "Journal", "Recovery", "CLinux", systemPackage,
             ]),
         module(
             "Commands",
             [
                 "Background", "Bench", "Daemon", "Demo", "Scratch", "Trace", "Tracing", "Snapshots", "Datasets",
-                "Policy", "Retention", "Journal", "Restore", "CLinux", systemPackage, argumentParser,
+                "Policy", "Retention", "Journal", "Recovery", "Restore", "CLinux", systemPackage, argumentParser,
             ]
         ),
         .executableTarget(name: "kairos", dependencies: ["Commands", "CLinux", argumentParser], swiftSettings: strict),
@@ -94,6 +96,7 @@ let package = Package(
         tests("Policy", ["Policy", "TestSupport"]),
         tests("Journal", ["Journal", "Datasets", "Snapshots", "TestSupport", grdb]),
         tests("Retention", ["Retention", "Policy", "Datasets", "Snapshots", "TestSupport"]),
+        tests("Recovery", ["Recovery", "Datasets", "Snapshots", "TestSupport", systemPackage]),
         tests("Datasets", ["Datasets", "Policy", "TestSupport"]),
         .target(name: "CFakeZFSCore", dependencies: ["CZFSCore"], path: "Tests/FakeZFSCore"),
         tests("Snapshots", ["Snapshots", "Datasets", "Scratch", "TestSupport", "CZFSCore", "CFakeZFSCore"]),

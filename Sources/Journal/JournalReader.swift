@@ -10,6 +10,10 @@ public final class JournalReader: Sendable {
         /// After `@`.
         public var snapshot: String
         public var change: JournalChange
+        /// Of a deletion: a file of that name was made before the same snapshot was taken.
+        public var isMade = false
+        /// Of a deletion: a file was renamed to that name before the same snapshot was taken.
+        public var isMovedHere = false
     }
 
     private let queue: DatabaseQueue
@@ -66,7 +70,13 @@ public final class JournalReader: Sendable {
                     Data(directory + [UInt8(ascii: "/") + 1]).databaseValue,
                 ]
             }
-            return Self.ordered(try Self.rows(database, id, condition, values)).reversed()
+            let made = (ChangeKinds(.create).union(ChangeKinds(.mkdir))).rawValue
+            let more = """
+                , EXISTS (SELECT 1 FROM change d WHERE d.dataset = c.dataset AND d.path = c.path AND d.snapshot = c.snapshot
+                          AND d.kinds & \(made) <> 0),
+                EXISTS (SELECT 1 FROM change d WHERE d.dataset = c.dataset AND d.new_path = c.path AND d.snapshot = c.snapshot)
+                """
+            return Self.ordered(try Self.rows(database, id, condition, values, more)).reversed()
         }
     }
 
@@ -101,12 +111,12 @@ public final class JournalReader: Sendable {
     }
 
     private static func rows(
-        _ database: Database, _ dataset: Int64, _ condition: String, _ values: [DatabaseValue]
+        _ database: Database, _ dataset: Int64, _ condition: String, _ values: [DatabaseValue], _ more: String = ""
     ) throws -> [(id: Int64, row: Recorded)] {
         let cursor = try Row.fetchCursor(
             database,
             sql: """
-                SELECT c.rowid, s.name, c.path, c.new_path, c.inode, c.generation, c.kinds, a.command, c.pid, a.user, c.first, c.last
+                SELECT c.rowid, s.name, c.path, c.new_path, c.inode, c.generation, c.kinds, a.command, c.pid, a.user, c.first, c.last\(more)
                 FROM change c JOIN snapshot s ON s.id = c.snapshot JOIN actor a ON a.id = c.actor
                 WHERE c.dataset = ? AND \(condition)
                 """, arguments: StatementArguments([dataset.databaseValue] + values))
@@ -119,7 +129,9 @@ public final class JournalReader: Sendable {
                 command: bytes(7) ?? [], pid: UInt32(truncatingIfNeeded: row[8] as Int64),
                 user: UInt32(truncatingIfNeeded: row[9] as Int64), first: Self.nanoseconds(row[10]),
                 last: Self.nanoseconds(row[11]))
-            result.append((row[0], Recorded(snapshot: row[1], change: change)))
+            var recorded = Recorded(snapshot: row[1], change: change)
+            if !more.isEmpty { (recorded.isMade, recorded.isMovedHere) = (row[12], row[13]) }
+            result.append((row[0], recorded))
         }
         return result
     }

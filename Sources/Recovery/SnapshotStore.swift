@@ -1,0 +1,82 @@
+import Datasets
+import SystemPackage
+
+/// A snapshot of a dataset.
+public struct Snapshot: Sendable, Hashable {
+    /// After `@`.
+    public var name: String
+    public var guid: UInt64
+    /// The transaction group that it ended; nil where ZFS does not tell.
+    public var createtxg: UInt64?
+    /// When it was taken: by its name where that is one of Kairos's and ZFS's own time is near it, else ZFS's.
+    public var time: Timestamp
+    /// Its name is one of Kairos's.
+    public var isNamedByKairos: Bool
+
+    public init(name: String, guid: UInt64, createtxg: UInt64?, time: Timestamp, isNamedByKairos: Bool) {
+        self.name = name
+        self.guid = guid
+        self.createtxg = createtxg
+        self.time = time
+        self.isNamedByKairos = isNamedByKairos
+    }
+}
+
+/// A state of a dataset.
+public enum Place: Sendable, Hashable {
+    /// By its place in the store's list.
+    case snapshot(Int)
+    /// The files as they are now.
+    case live
+}
+
+/// Why a state could not be looked at, or something in it.
+public enum TreeFault: Error, Sendable, Hashable, CustomStringConvertible {
+    /// It was destroyed since it was listed.
+    case gone
+    /// A signal came.
+    case stopped
+    /// What was tried and on what, printable; and what the kernel said.
+    case failed(String, Errno)
+    /// Printable, with what to do.
+    case impossible(String)
+
+    public var description: String {
+        switch self {
+        case .gone: "it was destroyed meanwhile"
+        case .stopped: "stopped"
+        case .failed(let what, let errno): "cannot \(what): \(errno)"
+        case .impossible(let why): why
+        }
+    }
+}
+
+/// The files of one state. Paths are relative to the dataset's root, without a slash in front; empty: the root.
+public protocol FileTree {
+    /// Nil when nothing is there: no such name, or something on the way is no directory. The link itself, where it is one.
+    func status(of path: [UInt8]) throws(TreeFault) -> FileStatus?
+    /// The names in a directory, in no order, without `.` and `..`; nil when there is no such directory, or another file system is mounted on it.
+    func entries(of directory: [UInt8]) throws(TreeFault) -> [DirectoryEntry]?
+    /// Tells two files that had one inode number one after the other. With either ZFS it is the transaction group that the file was made in.
+    func generation(of path: [UInt8]) -> UInt32?
+    /// Of a symbolic link.
+    func target(of path: [UInt8]) throws(TreeFault) -> [UInt8]?
+    /// A regular file, for reading; nil when there is none.
+    func open(_ path: [UInt8]) throws(TreeFault) -> FileDescriptor?
+    /// A directory; nil when there is none. The caller closes it.
+    func openDirectory(_ path: [UInt8]) throws(TreeFault) -> FileDescriptor?
+}
+
+/// A dataset's snapshots and its live files.
+public protocol SnapshotStore {
+    /// In ZFS's order, the oldest first.
+    var snapshots: [Snapshot] { get }
+    /// Files' times are whole seconds, as with zfs-fuse: two changes in one of them cannot be told apart by their times.
+    var hasCoarseTimes: Bool { get }
+    /// Passes the files of a state. What is opened from it may be kept longer.
+    ///
+    /// - Throws: `.gone` and others of a snapshot that cannot be looked at; and what `body` throws.
+    func look<Value>(
+        into place: Place, _ body: (any FileTree) throws(TreeFault) -> Value
+    ) throws(TreeFault) -> Value
+}
