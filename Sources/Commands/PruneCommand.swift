@@ -239,6 +239,9 @@ struct PruneRow: Encodable {
         }
     }
 
+    /// Why a snapshot stays or goes. Printable.
+    static func reason(_ verdict: RetentionPlan.Verdict, _ rule: RetentionRule) -> String { words(verdict, rule) }
+
     private static func words(_ verdict: RetentionPlan.Verdict, _ rule: RetentionRule) -> String {
         switch verdict {
         case .protected(let protections): protections.map(words).joined(separator: "; ")

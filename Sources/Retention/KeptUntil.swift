@@ -1,0 +1,42 @@
+extension RetentionPlan {
+    /// Until when a rule keeps each snapshot at least, nanoseconds since 1970: by its name, of those that a rule keeps.
+    ///
+    /// At least, since a pause of the pool's clock makes everything younger (`RetentionClock`), and since a snapshot becomes the state of
+    /// further moments when the one after it is destroyed by hand. `Int64.max`: for ever.
+    public func kept(by rule: RetentionRule) -> [String: Int64] {
+        let ours = verdicts.filter { $0.verdict != .future }.map(\.snapshot).filter {
+            !$0.protections.contains(.foreign)
+        }
+        .enumerated().sorted { ($0.element.time, $0.offset) < ($1.element.time, $1.offset) }.map(\.element)
+        var result: [String: Int64] = [:]
+        for (position, snapshot) in ours.enumerated() {
+            let next = position + 1 < ours.count ? ours[position + 1].time : nil
+            let ends = rule.tiers.compactMap { tier -> Int64? in
+                var from = snapshot.time
+                if let step = tier.step?.clampedNanoseconds {
+                    // The last boundary of which it is the state; of the newest one that is not known yet.
+                    guard let next else { return nil }
+                    guard let boundary = Self.lastBoundary(before: next, step), boundary >= snapshot.time else {
+                        return nil
+                    }
+                    from = boundary
+                }
+                let (end, over) = from.addingReportingOverflow(tier.span.clampedNanoseconds)
+                return over ? .max : end
+            }
+            if let end = ends.max() { result[snapshot.name] = end }
+        }
+        let byRule = Set(verdicts.filter { Self.isByRule($0.verdict) }.map(\.snapshot.name))
+        return result.filter { byRule.contains($0.key) }
+    }
+
+    private static func isByRule(_ verdict: Verdict) -> Bool { if case .rule = verdict { true } else { false } }
+
+    private static func lastBoundary(before time: Int64, _ step: Int64) -> Int64? {
+        let (since, under) = time.subtractingReportingOverflow(origin)
+        guard !under else { return nil }
+        let remainder = ((since % step) + step) % step
+        let (boundary, over) = time.subtractingReportingOverflow(remainder == 0 ? step : remainder)
+        return over ? nil : boundary
+    }
+}
