@@ -356,3 +356,14 @@ void kairos_keep_standard_descriptors(void)
 	if (fd > STDERR_FILENO)
 		close(fd);
 }
+
+int kairos_wait_readable(int in, int timeout_ms)
+{
+	struct pollfd fd = {.fd = in, .events = POLLIN};
+	int n;
+
+	do
+		n = poll(&fd, 1, timeout_ms);
+	while (n < 0 && errno == EINTR);
+	return n < 0 || fd.revents;
+}

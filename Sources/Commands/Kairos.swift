@@ -9,6 +9,8 @@ public struct Kairos: ParsableCommand {
             EXAMPLES:
               kairos doctor            what works here, and what to do about the rest
               kairos run tank/home     snapshot it whenever it changed and came to rest
+              kairos log FILE          every version of it that a snapshot has
+              kairos deleted           what was deleted here, and can be had back
               kairos restore FILE      get a file or directory back, beside what is there now
               kairos prune --dry-run   which of its snapshots would be destroyed, and why the others stay
               kairos trace /srv        show who changes what below /srv
@@ -16,7 +18,8 @@ public struct Kairos: ParsableCommand {
             """,
         version: "kairos \(version)",
         subcommands: [
-            RunCommand.self, RestoreCommand.self, PruneCommand.self, TraceCommand.self, DoctorCommand.self,
+            RunCommand.self, LogCommand.self, DeletedCommand.self, CatCommand.self, DiffCommand.self,
+            RestoreCommand.self, ListCommand.self, PruneCommand.self, TraceCommand.self, DoctorCommand.self,
             DemoCommand.self,
             BenchCommand.self,
             DemoStepCommand.self, JournalStepCommand.self,

@@ -1,7 +1,9 @@
 import ArgumentParser
 import Background
+import CLinux
 import Datasets
 import Glibc
+import Recovery
 import Restore
 import Snapshots
 import SystemPackage
@@ -22,6 +24,7 @@ struct RestoreCommand: ParsableCommand {
             EXAMPLES:
               kairos restore thesis.tex                          the version before the last change
               kairos restore thesis.tex --at 'yesterday 14:00'
+              kairos restore thesis.tex --version 3              of 'kairos log thesis.tex'
               kairos restore photos/ --to /mnt/usb               a whole tree, elsewhere
               kairos restore --in-place --dry-run site/          what would be added, replaced, removed
               kairos restore --snapshot kairos-2026-11-22T09.05.00.123Z ledger.db
@@ -32,11 +35,7 @@ struct RestoreCommand: ParsableCommand {
     @Argument(help: ArgumentHelp("Files or directories, as they are or were called.", valueName: "path"))
     var paths: [String]
 
-    @Option(help: ArgumentHelp("As it was then: '10m ago', 'yesterday 14:00', 2026-11-22 09:05.", valueName: "time"))
-    var at: String?
-
-    @Option(help: ArgumentHelp("As it is in this snapshot.", valueName: "name"))
-    var snapshot: String?
+    @OptionGroup var version: VersionOptions
 
     @Option(help: ArgumentHelp("To this directory, or under this new name.", valueName: "path"))
     var to: String?
@@ -53,6 +52,8 @@ struct RestoreCommand: ParsableCommand {
     @Flag(help: "Times in UTC instead of local ones.")
     var utc = false
 
+    @OptionGroup var journal: JournalOptions
+
     @Flag(help: "JSON on stdout: an array, one object for each path.")
     var json = false
 
@@ -62,14 +63,10 @@ struct RestoreCommand: ParsableCommand {
     @Option(help: .hidden)
     var zfsCommand: String?
 
-    /// A snapshot that is mounted: its root directory.
-    @Option(help: .hidden)
-    var snapshotRoot: String?
-
     private static let nothing: Int32 = 2
 
     mutating func run() throws {
-        let selector = try selector()
+        let selector = try version.selector(utc: utc)
         guard !(inPlace && to != nil) else {
             throw Output.failure("--in-place and --to are two places: give one of them", status: Self.nothing)
         }
@@ -79,65 +76,53 @@ struct RestoreCommand: ParsableCommand {
                 status: Self.nothing)
         }
         Output.ignoreBrokenPipe()
-        var items = try find(selector, by: try makeLookup())
+        let command = try ZFSAccess.found(zfsCommand)
+        let history = try journal.open()
+        let stop = StopSignal()
+        let lookup = VersionLookup(command, history, isStopped: { stop.isSet })
+        // What holds snapshots open ends with the function.
+        let result = Result { try restore(selector, lookup, stop) }
+        lookup.close()
+        if let signal = stop.signal { throw ExitCode(128 + signal) }
+        try result.get()
+    }
+
+    private func restore(_ selector: VersionSelector?, _ lookup: VersionLookup, _ stop: StopSignal) throws {
+        var items = try find(selector, by: lookup, stop)
         for index in items.indices { try prepare(&items[index]) }
         if dryRun { return try finish(items) }
         if inPlace {
-            try confirm(items)
+            try confirm(items, stop)
             try takeSnapshots(&items)
         }
-        let stop = StopSignal()
         for index in items.indices where !stop.isSet { restore(&items[index], stop) }
         for index in items.indices where items[index].report == nil && items[index].error == nil {
             items[index].error = "not tried"
         }
         try finish(items)
-        if let signal = stop.signal { throw ExitCode(128 + signal) }
-    }
-
-    private func selector() throws -> VersionSelector {
-        let given = [
-            at.map(VersionSelector.at), snapshot.map(VersionSelector.snapshot),
-        ]
-        .compactMap { $0 }
-        guard given.count <= 1 else {
-            throw Output.failure(
-                "--at and --snapshot each say which version: give one of them", status: Self.nothing)
-        }
-        return given.first ?? .newest
-    }
-
-    private func makeLookup() throws -> any VersionLookup {
-        if let snapshotRoot { return MountedSnapshotLookup(root: snapshotRoot) }
-        return SnapshotLookup(command: try ZFSAccess.command(at: zfsCommand), utc: utc)
     }
 
     // MARK: Before anything is written
 
     /// All are found before the first is written.
-    private func find(_ selector: VersionSelector, by lookup: any VersionLookup) throws -> [RestoreItem] {
-        let raw = paths.map(RawArgument.bytes)
-        let found: [Result<FoundVersion, LookupError>] = blocking {
-            var found: [Result<FoundVersion, LookupError>] = []
-            for path in raw {
-                do { found.append(.success(try await lookup.version(of: path, selector))) } catch {
-                    found.append(.failure(LookupError(description: "\(error)")))
-                }
-            }
-            return found
-        }
+    private func find(
+        _ selector: VersionSelector?, by lookup: VersionLookup, _ stop: StopSignal
+    ) throws -> [RestoreItem] {
         var items: [RestoreItem] = []
         var isWhole = true
-        for (path, result) in zip(raw, found) {
-            switch result {
-            case .success(let version): items.append(RestoreItem(path: path, version: version))
-            case .failure(let error):
+        for path in paths.map(RawArgument.bytes) {
+            do { items.append(RestoreItem(path: path, version: try lookup.version(of: path, selector))) } catch {
                 isWhole = false
-                Output.message(error.description)
+                // The signal is told of by the status.
+                if stop.isSet { break }
+                Output.message(error is TreeFault ? "\(SafeText.line(path)): \(error)" : "\(error)")
             }
         }
         guard isWhole else {
-            throw Output.failure("nothing was restored: not every path has such a version", status: Self.nothing)
+            throw Output.failure(
+                stop.isSet
+                    ? "nothing was restored: stopped" : "nothing was restored: not every path has such a version",
+                status: Self.nothing)
         }
         return items
     }
@@ -202,7 +187,7 @@ struct RestoreCommand: ParsableCommand {
     }
 
     /// A directory is not replaced without a word.
-    private func confirm(_ items: [RestoreItem]) throws {
+    private func confirm(_ items: [RestoreItem], _ stop: StopSignal) throws {
         let replaced = items.filter { $0.isDirectory && ($0.comparison?.replaced.entries ?? 0) > 0 }
         guard !replaced.isEmpty, !yes else { return }
         for item in replaced { Output.message(item.plan(utc: utc)) }
@@ -212,7 +197,8 @@ struct RestoreCommand: ParsableCommand {
                 status: Self.nothing)
         }
         _ = try? FileDescriptor.standardError.writeAll("Replace? [y/N] ".utf8)
-        guard let answer = readLine(), ["y", "yes"].contains(answer.lowercased()) else {
+        while !stop.isSet, kairos_wait_readable(STDIN_FILENO, 200) == 0 {}
+        guard !stop.isSet, let answer = readLine(), ["y", "yes"].contains(answer.lowercased()) else {
             throw Output.failure("nothing was restored", status: Self.nothing)
         }
     }
@@ -226,11 +212,7 @@ struct RestoreCommand: ParsableCommand {
         var taken: [String: String] = [:]
         for index in items.indices {
             let dataset = items[index].version.dataset
-            guard let flavour = items[index].version.flavour else {
-                throw Output.failure(
-                    "\(SafeText.line(items[index].path)) lies on no ZFS dataset that could be snapshotted first: restore it beside or --to",
-                    status: Self.nothing)
-            }
+            let flavour = items[index].version.flavour
             if let name = taken[dataset] {
                 items[index].safetySnapshot = name
                 continue
@@ -317,7 +299,7 @@ struct RestoreCommand: ParsableCommand {
 /// One path of the command line, and what becomes of it.
 struct RestoreItem: Encodable, Sendable {
     var path: [UInt8]
-    var version: FoundVersion
+    var version: RestorableVersion
     var count = TreeCount()
     var isDirectory = false
     /// Where it goes; nil while directories are missing.
@@ -332,7 +314,7 @@ struct RestoreItem: Encodable, Sendable {
     var report: RestoreReport?
     var error: String?
 
-    init(path: [UInt8], version: FoundVersion) {
+    init(path: [UInt8], version: RestorableVersion) {
         self.path = path
         self.version = version
     }

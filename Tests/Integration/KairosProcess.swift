@@ -54,9 +54,12 @@ final class KairosProcess: Sendable {
 
     /// Runs `kairos` with these arguments for as long as `body` runs, and ends it then, whatever happened.
     ///
-    /// - Parameter wrapper: a command before it, such as `setpriv` with its arguments.
+    /// - Parameters:
+    ///   - wrapper: a command before it, such as `setpriv` with its arguments.
+    ///   - paths: further arguments, byte by byte.
     static func run<Value>(
-        _ arguments: [String], wrapper: [String] = [], _ body: (KairosProcess) async throws -> Value
+        _ arguments: [String], wrapper: [String] = [], paths: [[UInt8]] = [],
+        _ body: (KairosProcess) async throws -> Value
     ) async throws -> Value {
         // Each with a journal of its own, as on a machine of its own.
         let journal = FilePath("/tmp/kairos-test-journal-\(getpid())-\(UInt64.random(in: 0..<UInt64.max))")
@@ -66,7 +69,7 @@ final class KairosProcess: Sendable {
             wrapper + [try executable] + arguments
             + (isRun ? ["--journal", journal.appending("journal.db").string] : [])
         let kairos = KairosProcess()
-        let task = Task { await kairos.live(command) }
+        let task = Task { await kairos.live(command, paths) }
         do {
             let value = try await body(kairos)
             await kairos.end()
@@ -90,14 +93,27 @@ final class KairosProcess: Sendable {
         }
     }
 
+    /// The same, with arguments that are not text, and bytes that are no lines.
+    static func bytes(
+        _ arguments: [String], paths: [[UInt8]] = [], timeout: Duration = patience
+    ) async throws -> (status: TerminationStatus, stdout: [UInt8], stderr: String) {
+        try await run(arguments, paths: paths) { kairos in
+            let status = try await kairos.exit(timeout: timeout)
+            let rest = kairos.state.withLock { $0.partialLine }
+            return (status, Array(kairos.lines.map { $0 + [UInt8(ascii: "\n")] }.joined()) + rest, kairos.messages)
+        }
+    }
+
     private static func removeJournal(_ directory: FilePath) {
         for suffix in ["", "-wal", "-shm"] { unlink(directory.appending("journal.db" + suffix).string) }
         rmdir(directory.string)
     }
 
-    private func live(_ command: [String]) async {
+    private func live(_ command: [String], _ paths: [[UInt8]]) async {
+        // They are copied as C strings.
+        let arguments = command.dropFirst().map { Array($0.utf8) + [0] } + paths.map { $0 + [0] }
         let configuration = Configuration(
-            executable: .path(FilePath(command[0])), arguments: Arguments(Array(command.dropFirst())),
+            executable: .path(FilePath(command[0])), arguments: Arguments(arguments),
             workingDirectory: "/")
         do {
             let result = try await Subprocess.run(

@@ -133,10 +133,10 @@ extension IntegrationTests {
                 try write("second", to: live + "/docs/report.txt")
                 try write("new", to: live + "/docs/new.txt")
                 try call("unlinkat", .here, .text(live + "/docs/sub/inner.txt"), 0)
-                try await open(fixture, "restore-verb", "s") { root in
+                do {
                     func run(_ arguments: String...) async throws -> (TerminationStatus, [Row], String) {
                         let (status, output, messages) = try await KairosProcess.output(
-                            ["restore", "--json", "--snapshot-root", root, "--zfs-command", fixture.pool.command.zfs]
+                            ["restore", "--json", "--snapshot", "s", "--zfs-command", fixture.pool.command.zfs]
                                 + arguments)
                         let decoder = JSONDecoder()
                         decoder.keyDecodingStrategy = .convertFromSnakeCase
@@ -150,7 +150,7 @@ extension IntegrationTests {
                         ["--in-place", "--to", "/tmp", live + "/docs"], ["--in-place", "--yes", live],
                     ] {
                         let (status, _, messages) = try await KairosProcess.output(
-                            ["restore", "--snapshot-root", root, "--zfs-command", fixture.pool.command.zfs] + arguments)
+                            ["restore", "--snapshot", "s", "--zfs-command", fixture.pool.command.zfs] + arguments)
                         #expect(status == .exited(2) && !messages.isEmpty, "\(arguments): \(messages)")
                     }
                     let (_, planned, _) = try await run("--in-place", "--dry-run", live + "/docs")
@@ -213,8 +213,8 @@ extension IntegrationTests {
                     ([live + "/link/report"], "symbolic link"), ([live + "/docs/nothing"], "is not in any"),
                     ([live + "/docs/report", "--snapshot", "three"], "has no snapshot three"),
                     ([live + "/docs/report", "--at", "1d ago"], "no snapshot as old"),
-                    ([live + "/docs/report", "--at", "soon"], "is no time"), (["/proc/self/stat"], "no ZFS dataset"),
-                    ([live + "/docs/../docs/report"], "without '..'"),
+                    ([live + "/docs/report", "--at", "soon"], "is no time"), (["/proc/version"], "no ZFS dataset"),
+                    ([live + "/docs/report", "--version", "9"], "has no version 9"),
                 ] {
                     let (status, output, messages) = try await KairosProcess.output(
                         ["restore", "--utc", "--zfs-command", fixture.pool.command.zfs] + arguments)
@@ -223,6 +223,13 @@ extension IntegrationTests {
                 }
                 (status, output, messages) = try await run(live + "/docs/report", "--at", "now")
                 #expect(status.isSuccess && output.contains("6 B"), "\(output)\(messages)")
+                (status, output, messages) = try await run(live + "/docs/../docs/report", "--version", "2")
+                #expect(status.isSuccess && output.contains("6 B"), "\(output)\(messages)")
+                if OpenZFS.isInKernel {
+                    // A path into a snapshot means that snapshot.
+                    (status, output, messages) = try await run(live + "/.zfs/snapshot/one/docs/report")
+                    #expect(status.isSuccess && output.contains("5 B"), "\(output)\(messages)")
+                }
                 let left = try await fixture.zfs("list", "-H", "-o", "name", "-r", fixture.pool.name)
                 #expect(!String(decoding: left, as: UTF8.self).contains("kairos-view"))
             }

@@ -124,5 +124,7 @@ uint32_t kairos_crc32(const uint8_t *bytes, size_t count);
  * `interrupt` (-1: none) can be read.
  */
 int kairos_wait_writable(int out, int interrupt, int timeout_ms);
+/* 1 when there is something to read, or an end or an error; 0 after the time. */
+int kairos_wait_readable(int in, int timeout_ms);
 
 #endif

@@ -1,0 +1,248 @@
+import ArgumentParser
+import Background
+import Datasets
+import Glibc
+import Recovery
+import SystemPackage
+
+struct DiffCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "diff",
+        abstract: "What two versions of a file differ in.",
+        discussion: """
+            A and B are versions: a number of 'kairos log', a time, the name of a snapshot, or 'now' for the live file. Without them the newest \
+            version that a snapshot has is compared with the live file; with A alone that one is. Text is shown as a unified diff, of other files \
+            the sizes and SHA-256, of directories the names.
+
+            EXAMPLES:
+              kairos diff thesis.tex                       since the last snapshot
+              kairos diff thesis.tex 3                     since version 3
+              kairos diff thesis.tex 'yesterday 18:00' 4
+              kairos diff thesis.tex 1 2 | patch -R        take version 2's changes back
+
+            EXIT STATUS: 0 they are the same, 1 they differ, 2 trouble.
+            """)
+
+    @Argument(help: "A file or directory, as it is or was called.")
+    var path: String
+
+    @Argument(help: ArgumentHelp("The older version.", valueName: "a"))
+    var older: String?
+
+    @Argument(help: ArgumentHelp("The newer one.", valueName: "b"))
+    var newer: String?
+
+    @OptionGroup var options: LookOptions
+
+    /// The largest diff that is shown, bytes.
+    private static let outputLimit = 256 << 20
+
+    mutating func run() throws {
+        let session = try RecoverySession(path, options)
+        let isSame = try session.look {
+            let history: FileHistory = try session.read()
+            session.tellPassedOver(history.passedOver)
+            do {
+                let left = try DiffSide(older, or: .newest, history, options)
+                let right = try DiffSide(newer, or: nil, history, options)
+                return try compare(left, right, history, session)
+            } catch let fault as SelectionFault {
+                throw Output.failure(fault.description, status: 2)
+            }
+        }
+        if !isSame { throw ExitCode(1) }
+    }
+
+    private func compare(
+        _ left: DiffSide, _ right: DiffSide, _ history: FileHistory, _ session: RecoverySession
+    ) throws -> Bool {
+        let (one, other) = try (DiffState(left, session), DiffState(right, session))
+        defer {
+            one.close()
+            other.close()
+        }
+        var answer = JSONDiff(older: JSONDiffSide(one, session), newer: JSONDiffSide(other, session), same: true)
+        var lines: [String] = []
+        switch (one.status?.kind, other.status?.kind) {
+        case (.directory, .directory):
+            let gone = Set(one.names).subtracting(other.names), new = Set(other.names).subtracting(one.names)
+            for name in gone.union(new).sorted(by: { $0.lexicographicallyPrecedes($1) }) {
+                lines.append((gone.contains(name) ? "-" : "+") + SafeText.line(name))
+            }
+            answer.same = lines.isEmpty
+            if !answer.same { lines = ["--- " + label(left, session), "+++ " + label(right, session)] + lines }
+        case (.file?, .file?):
+            guard let first = one.file, let second = other.file else { throw TreeFault.gone }
+            let digests = try (SHA256.digest(of: first, left.path), SHA256.digest(of: second, right.path))
+            answer.same = digests.0 == digests.1
+            answer.older.sha256 = Self.hexadecimal(digests.0)
+            answer.newer.sha256 = Self.hexadecimal(digests.1)
+            if answer.same { break }
+            if try DiffState.isText(first, left.path) && DiffState.isText(second, right.path) {
+                let text = try unified(first, second, label(left, session), label(right, session))
+                answer.diff = String(decoding: text, as: UTF8.self)
+                if !options.json { Output.write(text) }
+            } else {
+                answer.binary = true
+                for (mark, side, digest) in [("---", left, digests.0), ("+++", right, digests.1)] {
+                    lines.append(
+                        "\(mark) \(label(side, session))  \(side.status?.size ?? 0) bytes, SHA-256 \(Self.hexadecimal(digest))"
+                    )
+                }
+            }
+        case (nil, nil): break
+        default:
+            answer.same = one.status?.kind == other.status?.kind && one.target == other.target
+            if !answer.same {
+                lines = [
+                    "--- " + label(left, session) + "  " + one.words,
+                    "+++ " + label(right, session) + "  " + other.words,
+                ]
+            }
+        }
+        if options.json {
+            Output.line(Output.json(answer))
+        } else {
+            for line in lines { Output.line(line) }
+        }
+        return answer.same
+    }
+
+    private func label(_ side: DiffSide, _ session: RecoverySession) -> String {
+        session.shown(side.path) + "\t" + side.words(session.view.snapshots, options)
+    }
+
+    /// `diff` gets the open files: what a path leads to by then may be another file.
+    private func unified(
+        _ left: FileDescriptor, _ right: FileDescriptor, _ first: String, _ second: String
+    ) throws -> [UInt8] {
+        let places = [left, right].map { "/proc/\(getpid())/fd/\($0.rawValue)" }
+        let child = ChildProcess(
+            "/usr/bin/diff", ["-u", "--label", first, "--label", second, "--"] + places, outputLimit: Self.outputLimit,
+            errorLimit: 64 << 10)
+        switch child.run(timeLimit: nil) {
+        case .exited(let output, let status) where status < 2: return output.stdout
+        case .exited(let output, _):
+            throw Output.failure("diff: \(SafeText.line(output.stderr))", status: 2)
+        case .notStarted(.noSuchFileOrDirectory):
+            throw Output.failure("there is no /usr/bin/diff: 'apt-get install diffutils'", status: 2)
+        case .tooMuchOutput:
+            throw Output.failure(
+                "the diff is larger than \(Human.bytes(UInt64(Self.outputLimit))): compare them by 'kairos cat'",
+                status: 2)
+        case let ending: throw Output.failure("diff: \(ending)", status: 2)
+        }
+    }
+
+    private static func hexadecimal(_ bytes: [UInt8]) -> String {
+        bytes.map { $0 < 16 ? "0" + String($0, radix: 16) : String($0, radix: 16) }.joined()
+    }
+}
+
+/// One of the two versions: one that a snapshot has, or the live file.
+struct DiffSide {
+    var path: [UInt8]
+    var version: Int?
+    /// Nil: the live files.
+    var snapshot: Int?
+    var status: FileStatus?
+
+    /// - Parameter fallback: what is meant without a text; nil: the live file.
+    init(_ text: String?, or fallback: VersionSelector?, _ history: FileHistory, _ options: LookOptions) throws {
+        let selector: VersionSelector?
+        if let text {
+            if text == "now" {
+                selector = nil
+            } else if let number = Int(text) {
+                selector = .number(number)
+            } else if history.snapshots.contains(where: { $0.name == text || text.hasSuffix("@" + $0.name) }) {
+                selector = .snapshot(text)
+            } else {
+                selector = .time(try options.moment(text, option: "a version is a number, a snapshot or a time").last)
+            }
+        } else {
+            selector = fallback
+        }
+        guard let selector else {
+            path = history.path
+            status = history.live
+            return
+        }
+        let (found, place) = try history.resolve(selector)
+        path = found.path
+        version = found.number
+        snapshot = place
+        status = found.status
+    }
+
+    func words(_ snapshots: [Snapshot], _ options: LookOptions) -> String {
+        guard let snapshot else { return status == nil ? "now (not there)" : "now" }
+        return
+            "version \(version ?? 0), \(options.text(snapshots[snapshot].time)), \(SafeText.line(snapshots[snapshot].name))"
+    }
+}
+
+/// What is at one side, open.
+struct DiffState {
+    var side: DiffSide
+    var status: FileStatus?
+    var file: FileDescriptor?
+    var names: [[UInt8]] = []
+    var target: [UInt8]?
+
+    var words: String {
+        guard let status else { return "not there" }
+        return status.kind.rawValue + (target.map { " to \(SafeText.line($0))" } ?? "")
+    }
+
+    init(_ side: DiffSide, _ session: RecoverySession) throws(TreeFault) {
+        self.side = side
+        let read = try session.view.look(into: side.snapshot.map { .snapshot($0) } ?? .live) {
+            (tree) throws(TreeFault) -> (FileStatus?, FileDescriptor?, [[UInt8]], [UInt8]?) in
+            guard let status = try tree.status(of: side.path) else { return (nil, nil, [], nil) }
+            switch status.kind {
+            case .file: return (status, try tree.open(side.path), [], nil)
+            case .directory: return (status, nil, try tree.entries(of: side.path)?.map(\.name) ?? [], nil)
+            case .symlink: return (status, nil, [], try tree.target(of: side.path))
+            default: return (status, nil, [], nil)
+            }
+        }
+        (status, file, names, target) = read
+    }
+
+    func close() { try? file?.close() }
+
+    /// As `diff` sees it: no NUL near the beginning.
+    static func isText(_ file: FileDescriptor, _ path: [UInt8]) throws -> Bool {
+        var buffer = [UInt8](repeating: 0, count: 32 << 10)
+        let count = try buffer.withUnsafeMutableBytes { try file.read(fromAbsoluteOffset: 0, into: $0) }
+        return !buffer[..<count].contains(0)
+    }
+}
+
+private struct JSONDiffSide: Encodable {
+    var path: String?
+    var pathRaw: String?
+    var version: Int?
+    var snapshot: JSONSnapshotPlace?
+    var status: JSONStatus?
+    var target: String?
+    var sha256: String?
+
+    init(_ state: DiffState, _ session: RecoverySession) {
+        let bytes = JSONBytes(session.absolute(state.side.path))
+        (path, pathRaw) = (bytes.text, bytes.raw)
+        version = state.side.version
+        snapshot = state.side.snapshot.map { JSONSnapshotPlace(session.view.snapshots[$0]) }
+        status = state.status.map(JSONStatus.init)
+        target = state.target.map { SafeText.line($0) }
+    }
+}
+
+private struct JSONDiff: Encodable {
+    var older: JSONDiffSide
+    var newer: JSONDiffSide
+    var same: Bool
+    var binary = false
+    var diff: String?
+}
