@@ -56,6 +56,9 @@ final class TextDemoRenderer: DemoRenderer {
         case .snapshot(let report): [Self.indent + styled("snapshot ", .green) + Self.text(report)]
         case .still(let time): [Self.indent + "nothing changed: no snapshot in \(Human.seconds(time))"]
         case .readBack(let read): text(read)
+        case .command(let words, let output):
+            [Self.indent + styled("$ ", .dim) + words.joined(separator: " ")]
+                + output.map { Self.indent + styled("| ", .dim) + SafeText.line($0) }
         case .result(let result): DemoTable(result).lines + [""] + verdict(result)
         case .removed(let pool):
             (hasResult ? [] : [""]) + [Self.text(removed: pool)] + next
@@ -118,7 +121,9 @@ final class TextDemoRenderer: DemoRenderer {
 
     private static func text(kept pool: DemoEvent.Pool) -> [String] {
         var lines = [
-            "Kept: the pool \(pool.name), mounted at", "  \(pool.mountPoint)", "Remove it with",
+            "Kept: the pool \(pool.name), mounted at", "  \(pool.mountPoint)",
+            "Delete what you like in it, and get it back:", "  rm -r \(pool.mountPoint)/docs/letters",
+            "  kairos restore \(pool.mountPoint)/docs/letters", "Remove it with",
             "  zpool destroy \(pool.name)", "  rm -r \(pool.directory)",
         ]
         if let pid = pool.daemonPID { lines.append("  kill \(pid)    # the zfs-fuse that was started for it") }
@@ -257,6 +262,12 @@ struct JSONDemoRenderer: DemoRenderer {
         var problems: [String]
     }
 
+    private struct Command: Encodable {
+        let event = "command"
+        var words: [String]
+        var output: [String]
+    }
+
     private struct Result: Encodable {
         struct Cron: Encodable {
             var intervalMs: Int64
@@ -298,6 +309,7 @@ struct JSONDemoRenderer: DemoRenderer {
                 ReadBack(
                     dataset: read.dataset, snapshot: read.snapshot, file: read.file,
                     content: String(decoding: read.content, as: UTF8.self), byClone: read.byClone))
+        case .command(let words, let output): Output.json(Command(words: words, output: output))
         case .message(let text): Output.json(Message(text: text))
         case .result(let result): Output.json(line(result))
         case .left(let problems): Output.json(Left(problems: problems))

@@ -14,6 +14,8 @@ public enum DemoEvent: Sendable {
     /// For so long there was neither a change nor a snapshot.
     case still(Duration)
     case readBack(ReadBack)
+    /// A command as a user types it, and what it said.
+    case command(words: [String], output: [String])
     case message(String)
     case result(DemoResult)
     /// All that was made is gone.

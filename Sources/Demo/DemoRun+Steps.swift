@@ -29,6 +29,8 @@ extension DemoRun {
         guard let before = newest("docs", pool) else { throw .unexpected("there is no snapshot of docs") }
         try show(.delete, pool)
         try readBack(WorkloadStep.deletedFile, from: before, reader)
+        try show(.deleteDirectory, pool)
+        try restoreDirectory(pool)
         try showReading(pool)
         let end = SystemClock.monotonic()
 
@@ -84,6 +86,31 @@ extension DemoRun {
                 DemoEvent.ReadBack(
                     dataset: "docs", snapshot: snapshot, file: file, content: content,
                     byClone: reader.pool.flavour == .fuse)))
+    }
+
+    /// As a user does it, with the program itself; and Kairos captures what came back.
+    private func restoreDirectory(_ pool: ScratchPool) throws(DemoError) {
+        begin("One command brings it back")
+        let directory = "\(pool.mountPoint)/docs"
+        let path = "\(directory)/\(WorkloadStep.deletedDirectory)"
+        let before = newest("docs", pool)
+        let executable = executable
+        let output = try collect { () throws(DemoError) in
+            try await WorkloadProcess.restore(path, executable: executable)
+        }
+        tell(.command(words: ["kairos", "restore", path], output: output))
+        let live: [String: [UInt8]]
+        do throws(FileTreeError) { live = try FileTree.files(in: directory) } catch {
+            throw .reading(error.description)
+        }
+        for letter in WorkloadStep.letters where live[letter.name] != Array(letter.content.utf8) {
+            throw .unexpected("\(letter.name) was not restored as it was")
+        }
+        let now = SystemClock.monotonic()
+        log.add(
+            WorkloadStep.letters.map { WorkloadNote(time: now, file: $0.name, content: $0.content) }, dataset: "docs")
+        try wait(for: "a snapshot of what was restored") { newest("docs", pool) != before }
+        if let snapshot = newest("docs", pool) { log.captured(dataset: "docs", by: snapshot) }
     }
 
     /// What changes nothing makes no snapshot.

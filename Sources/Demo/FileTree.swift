@@ -7,30 +7,40 @@ struct FileTreeError: Error, Sendable, CustomStringConvertible {
     let description: String
 }
 
-/// Reads what lies in a directory of the demo: a few small files, no directories.
+/// Reads what lies in a directory of the demo: a few small files.
 enum FileTree {
     /// What is read of a file, in bytes: the demo's files are far smaller.
     private static let limit = 64 << 10
 
-    /// The content of each regular file by its name.
+    /// The content of each regular file by its path from there.
     static func files(in directory: String) throws(FileTreeError) -> [String: [UInt8]] {
+        var files: [String: [UInt8]] = [:]
+        try add(to: &files, directory, prefix: "")
+        return files
+    }
+
+    private static func add(
+        to files: inout [String: [UInt8]], _ directory: String, prefix: String
+    ) throws(FileTreeError) {
         guard let stream = opendir(directory) else { throw failure("open", directory, Errno(rawValue: errno)) }
         defer { closedir(stream) }
-        var files: [String: [UInt8]] = [:]
         while let entry = readdir(stream) {
             let name = withUnsafeBytes(of: &entry.pointee.d_name) {
                 String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
             }
             guard name != ".", name != ".." else { continue }
-            files[name] = try content(of: directory + "/" + name)
+            let path = directory + "/" + name
+            var status = stat()
+            guard lstat(path, &status) == 0 else { throw failure("look at", path, Errno(rawValue: errno)) }
+            switch status.st_mode & S_IFMT {
+            case S_IFDIR: try add(to: &files, path, prefix: prefix + name + "/")
+            case S_IFREG: files[prefix + name] = try content(of: path)
+            default: break
+            }
         }
-        return files
     }
 
-    private static func content(of path: String) throws(FileTreeError) -> [UInt8]? {
-        var status = stat()
-        guard lstat(path, &status) == 0 else { throw failure("look at", path, Errno(rawValue: errno)) }
-        guard status.st_mode & S_IFMT == S_IFREG else { return nil }
+    private static func content(of path: String) throws(FileTreeError) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: limit)
         do {
             let file = try FileDescriptor.open(FilePath(path), .readOnly, options: [.noFollow, .closeOnExec])

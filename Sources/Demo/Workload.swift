@@ -49,7 +49,7 @@ public struct Workload {
             [
                 try make("report.txt", "Quarterly report, draft 1.\n"), try make("todo.txt", "buy milk\n"),
                 try make("ledger.db", "balance: 0100 EUR\n"),
-            ]
+            ] + (try makeLetters())
         case .preparePhotos: [try make("beach.jpg", "(a picture of a beach)\n")]
         case .edit: [try overwrite("report.txt", "Quarterly report, draft 2.\n")]
         case .save: [try save("todo.txt", "buy milk\nread the backup log\n")]
@@ -57,6 +57,7 @@ public struct Workload {
         case .rename: try move("report.txt", to: "report-final.txt", content: "Quarterly report, draft 2.\n")
         case .store: [try store("ledger.db", "balance: 0250 EUR\n")]
         case .delete: [try delete(WorkloadStep.deletedFile)]
+        case .deleteDirectory: try deleteLetters()
         case .photo: [try make("sunset.jpg", "(a picture of a sunset)\n")]
         case .read: try readAll()
         }
@@ -87,6 +88,23 @@ public struct Workload {
         // By its whole path, as `rm` would be called: user space has to find out which dataset that is.
         guard unlink(directory + "/" + name) == 0 else { throw Self.failure("delete \(name)") }
         return note(name, nil)
+    }
+
+    private func makeLetters() throws(WorkloadError) -> [WorkloadNote] {
+        let name = WorkloadStep.deletedDirectory
+        guard mkdir(name, 0o755) == 0 else { throw Self.failure("make \(name)") }
+        var notes: [WorkloadNote] = []
+        for letter in WorkloadStep.letters { notes.append(try make(letter.name, letter.content)) }
+        return notes
+    }
+
+    private func deleteLetters() throws(WorkloadError) -> [WorkloadNote] {
+        var notes: [WorkloadNote] = []
+        for letter in WorkloadStep.letters { notes.append(try delete(letter.name)) }
+        guard rmdir(directory + "/" + WorkloadStep.deletedDirectory) == 0 else {
+            throw Self.failure("delete \(WorkloadStep.deletedDirectory)")
+        }
+        return notes
     }
 
     private func store(_ name: String, _ content: String) throws(WorkloadError) -> WorkloadNote {

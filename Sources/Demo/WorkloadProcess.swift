@@ -16,6 +16,28 @@ enum WorkloadProcess {
         return String(cString: pointer)
     }
 
+    /// Runs `kairos restore` in a new process, to its end, and returns what it said.
+    static func restore(_ path: String, executable: String) async throws(DemoError) -> [String] {
+        var options = PlatformOptions()
+        options.processGroupID = 0
+        do {
+            let result = try await Subprocess.run(
+                .path(FilePath(executable)), arguments: ["restore", "--journal", "none", path],
+                environment: .custom(["LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"]), workingDirectory: "/",
+                platformOptions: options, input: .none, output: .bytes(limit: 64 << 10), error: .bytes(limit: 4 << 10))
+            guard case .exited(0) = result.terminationStatus else {
+                throw DemoError.unexpected("kairos restore: \(SafeText.line(result.standardError))")
+            }
+            return String(decoding: result.standardOutput, as: UTF8.self).split(separator: "\n").map {
+                SafeText.line($0)
+            }
+        } catch let error as DemoError {
+            throw error
+        } catch {
+            throw .unexpected("kairos restore: \(SafeText.line("\(error)"))")
+        }
+    }
+
     /// Does one step in a new process, to its end: the step itself has a time limit.
     static func run(
         _ step: WorkloadStep, in directory: String, executable: String

@@ -19,6 +19,8 @@ public enum WorkloadStep: String, CaseIterable, Sendable {
     case store
     /// Deletes a file.
     case delete
+    /// Deletes a directory with all that is in it.
+    case deleteDirectory = "delete-directory"
     /// Adds a file to `photos`.
     case photo
     /// Reads every file, and changes none.
@@ -29,6 +31,13 @@ public enum WorkloadStep: String, CaseIterable, Sendable {
 
     /// The file that is made, deleted and read back.
     public static let deletedFile = "invoice.txt"
+
+    /// The directory that is deleted and restored, and what is in it.
+    static let deletedDirectory = "letters"
+    static let letters = [
+        (name: "letters/bank.txt", content: "Dear bank, it was not me.\n"),
+        (name: "letters/landlord.txt", content: "Dear landlord, it drips again.\n"),
+    ]
 
     /// The dataset, below the pool, that the step works in.
     var dataset: String {
@@ -48,6 +57,7 @@ public enum WorkloadStep: String, CaseIterable, Sendable {
         case .rename: "report.txt is renamed"
         case .store: "A database changes ledger.db in memory (mmap, no write, no fsync)"
         case .delete: "invoice.txt is deleted by mistake"
+        case .deleteDirectory: "A whole directory is deleted by mistake: letters"
         case .photo: "Another dataset: a photo is added"
         case .read: "Every file is read"
         }
@@ -63,6 +73,8 @@ public enum WorkloadStep: String, CaseIterable, Sendable {
         case .rename: [ExpectedChange(.rename, "report-final.txt")]
         case .store: [ExpectedChange(.store, "ledger.db")]
         case .delete: [ExpectedChange(.unlink, Self.deletedFile)]
+        // The names in it may be gone before anybody can say where they were.
+        case .deleteDirectory: [ExpectedChange(.rmdir, Self.deletedDirectory)]
         case .photo: [ExpectedChange(.create, "sunset.jpg"), ExpectedChange(.write, "sunset.jpg")]
         }
     }
