@@ -9,7 +9,7 @@ struct BenchCommand: ParsableCommand {
         commandName: "bench", abstract: "Measure Kairos beside others, on this machine.",
         subcommands: [
             BenchAllCommand.self, CronBenchCommand.self, ReplayBenchCommand.self, CostBenchCommand.self,
-            TraceBenchCommand.self,
+            TraceBenchCommand.self, RecoveryBenchCommand.self,
             TraceWorkloadCommand.self,
             CostCallsCommand.self,
         ])

@@ -1,0 +1,211 @@
+import CLinux
+import Datasets
+import Glibc
+import Journal
+import Policy
+import Recovery
+import Snapshots
+import SystemPackage
+
+/// How long it takes to look back: from the journal, without one, and beside a plain loop over the snapshots.
+///
+/// Directories stand for the snapshots, so what is measured is Kairos and not the mounting of `.zfs/snapshot/NAME`, which all that look
+/// there pay alike.
+public struct RecoveryBench: Sendable {
+    public struct Failure: Error, CustomStringConvertible {
+        public var description: String
+    }
+
+    public struct Row: Sendable {
+        public var name: String
+        /// A round each, as they came.
+        public var times: [Duration] = []
+        /// Of snapshots that were looked at.
+        public var looked = 0
+        /// What was found.
+        public var found = 0
+    }
+
+    public var snapshots = 2000
+    public var changes = 1_000_000
+    /// The file has as many versions, and as often files of the directory are deleted.
+    public var versions = 20
+    public var files = 1000
+    public var rounds = 11
+    public var seed: UInt64
+    /// Where the directories are made.
+    public var directory: String
+    public var note: @Sendable (String) -> Void = { _ in }
+
+    public init(directory: String, seed: UInt64) {
+        self.directory = directory
+        self.seed = seed
+    }
+
+    /// What is deleted with each version.
+    private static let deletedEach = 10
+    private static let guid: UInt64 = 1
+
+    public func run() throws -> [Row] {
+        let place = "\(directory)/kairos-bench-recovery-\(getpid())"
+        guard mkdir(place, 0o700) == 0 else {
+            throw Failure(description: "cannot make \(SafeText.line(place)): \(Errno(rawValue: errno))")
+        }
+        defer { TraceBench.remove(place) }
+        note("making \(versions) trees, and a journal of \(changes) changes in \(snapshots) snapshots")
+        try makeTrees(place)
+        let journal = place + "/journal.db"
+        try writeJournal(journal)
+        let store = DirectoryStore(place, snapshots: list, versions: versions)
+        let (file, below) = (Array("docs/report".utf8), Array("work".utf8))
+        var rows = [
+            Row(name: "kairos log FILE, from the journal"), Row(name: "kairos log FILE, without a journal"),
+            Row(name: "stat of FILE in each snapshot"), Row(name: "kairos deleted DIR, from the journal"),
+            Row(name: "kairos deleted DIR, without a journal"), Row(name: "names in DIR of each snapshot"),
+        ]
+        var random = SplitMix(state: seed)
+        // The first round does not count.
+        for round in 0...rounds {
+            for index in rows.indices.shuffled(using: &random) {
+                store.looked = []
+                let clock = ContinuousClock()
+                var found = 0
+                let time = try clock.measure {
+                    switch index {
+                    case 0, 1:
+                        let history = index == 0 ? JournalHistory(try JournalReader(journal)) : nil
+                        found = try FileHistory.read(file, from: store, dataset: Self.guid, history: history).versions
+                            .count
+                    case 2: found = statLoop(place, "docs/report")
+                    case 3, 4:
+                        let history = index == 3 ? JournalHistory(try JournalReader(journal)) : nil
+                        found = try DeletedFiles.read(
+                            below: below, from: store, dataset: Self.guid, history: history, all: true
+                        ).entries.count
+                    default: found = try namesLoop(store, below)
+                    }
+                }
+                guard round > 0 else { continue }
+                rows[index].times.append(time)
+                (rows[index].looked, rows[index].found) = (store.looked.count, found)
+            }
+        }
+        return rows
+    }
+
+    private var list: [Snapshot] {
+        (0..<snapshots).map { index in
+            let time = Timestamp(milliseconds: 1_700_000_000_000 + Int64(index) * 60_000)
+            return Snapshot(
+                name: "s\(index)", guid: UInt64(index + 10), createtxg: UInt64(index + 1), time: time,
+                isNamedByKairos: true)
+        }
+    }
+
+    private func makeTrees(_ place: String) throws {
+        for version in 0..<versions {
+            let tree = "\(place)/\(version)"
+            for name in ["", "/docs", "/work"] where mkdir(tree + name, 0o755) != 0 {
+                throw Failure(description: "cannot make \(SafeText.line(tree + name)): \(Errno(rawValue: errno))")
+            }
+            try make("\(tree)/docs/report", "version \(version)\n")
+            for file in version * Self.deletedEach..<files {
+                let path = "/work/file-\(file)"
+                if version == 0 {
+                    try make(tree + path, "\(file)\n")
+                } else if link("\(place)/\(version - 1)\(path)", tree + path) != 0 {
+                    throw Failure(description: "cannot link \(SafeText.line(tree + path)): \(Errno(rawValue: errno))")
+                }
+            }
+        }
+    }
+
+    private func make(_ path: String, _ text: String) throws {
+        let file = try FileDescriptor.open(
+            FilePath(path), .writeOnly, options: [.create, .exclusiveCreate], permissions: .ownerReadWrite)
+        _ = try file.closeAfter { try file.writeAll(text.utf8) }
+    }
+
+    private func writeJournal(_ path: String) throws {
+        let journal = try Journal(path, report: { [note] report in note("\(report)") })
+        let each = changes / snapshots
+        let step = max(snapshots / versions, 1)
+        for index in 0..<snapshots {
+            let time = Int64(1_700_000_000_000 + index * 60_000) * 1_000_000
+            func change(_ path: String, _ kind: ChangeKind) -> JournalChange {
+                JournalChange(
+                    path: Array(path.utf8), inode: 1, generation: 1, kinds: ChangeKinds(kind),
+                    command: Array("bench".utf8), pid: 1, user: 0, first: time, last: time)
+            }
+            var rows = (0..<each).map { number in
+                // One in ten is a deletion, somewhere else.
+                change("other/d\(number % 50)/f\(index)-\(number)", number % 10 == 0 ? .unlink : .write)
+            }
+            let version = min(index / step, versions - 1)
+            if index % step == 0, index / step < versions, version > 0 {
+                rows.append(change("docs/report", .write))
+                for file in (version - 1) * Self.deletedEach..<version * Self.deletedEach {
+                    rows.append(change("work/file-\(file)", .unlink))
+                }
+            }
+            journal.add(
+                JournalEntry(
+                    dataset: "bench", guid: Self.guid, snapshot: "s\(index)", taken: time / 1_000_000,
+                    trigger: "quiet", isWhole: true, changes: rows, clock: 0))
+        }
+        guard journal.end(within: .seconds(600)) else { throw Failure(description: "the journal was not written") }
+    }
+
+    /// What somebody does without Kairos: `stat /tank/.zfs/snapshot/*/FILE`.
+    private func statLoop(_ place: String, _ name: String) -> Int {
+        var found: Set<UInt64> = []
+        var status = stat()
+        let step = max(snapshots / versions, 1)
+        for index in 0..<snapshots {
+            let path = "\(place)/\(min(index / step, versions - 1))/\(name)"
+            if lstat(path, &status) == 0 { found.insert(UInt64(status.st_ino)) }
+        }
+        return found.count
+    }
+
+    private func namesLoop(_ store: DirectoryStore, _ directory: [UInt8]) throws -> Int {
+        var names: Set<[UInt8]> = []
+        for index in 0..<snapshots {
+            let entries = try store.look(into: .snapshot(index)) { (tree) throws(TreeFault) in
+                try tree.entries(of: directory)
+            }
+            for entry in entries ?? [] { names.insert(entry.name) }
+        }
+        return names.count
+    }
+}
+
+/// Directories in the place of snapshots: each stands for as many as are alike.
+private final class DirectoryStore: SnapshotStore {
+    let snapshots: [Snapshot]
+    let hasCoarseTimes = false
+    var looked: Set<Int> = []
+    private let place: String
+    private let versions: Int
+
+    init(_ place: String, snapshots: [Snapshot], versions: Int) {
+        self.place = place
+        self.snapshots = snapshots
+        self.versions = versions
+    }
+
+    func look<Value>(
+        into place: Place, _ body: (any FileTree) throws(TreeFault) -> Value
+    ) throws(TreeFault) -> Value {
+        var version = versions - 1
+        if case .snapshot(let index) = place {
+            looked.insert(index)
+            version = min(index / max(snapshots.count / versions, 1), versions - 1)
+        }
+        let raw = open("\(self.place)/\(version)", kairos_open_only_path | O_DIRECTORY | O_CLOEXEC)
+        guard raw >= 0 else { throw .failed("open a tree", Errno(rawValue: errno)) }
+        let root = FileDescriptor(rawValue: raw)
+        defer { try? root.close() }
+        return try body(TreeReader(root: root, isFuse: false))
+    }
+}

@@ -1,0 +1,91 @@
+import ArgumentParser
+import Bench
+import Datasets
+import Tracing
+
+struct RecoveryBenchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "recovery",
+        abstract: "How long 'kairos log' and 'kairos deleted' take, with many snapshots and a large journal.",
+        discussion: """
+            Directories stand for snapshots, so that what is measured is Kairos and not the mounting of '.zfs/snapshot/NAME', which whoever looks \
+            there pays; the list of snapshots, which 'zfs' gives, is not in it either. A file has 20 versions, and a directory of 1,000 files loses \
+            10 with each. Beside it: a plain loop that looks at the file in each snapshot, or reads the directory. Each round does all of it, in an \
+            order drawn anew; shown is the median, with the lower and the upper end.
+
+            EXAMPLES:
+              kairos bench recovery
+              kairos bench recovery --snapshots 500 --changes 100000
+            """)
+
+    @Option(help: "Snapshots.")
+    var snapshots = 2000
+
+    @Option(help: "Changes in the journal.")
+    var changes = 1_000_000
+
+    @Option(help: "Rounds, after one that does not count.")
+    var rounds = 11
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("On this file system.", valueName: "path"))
+    var directory = "/dev/shm"
+
+    @Option(help: "Draws the orders.")
+    var seed: UInt64?
+
+    @Flag(name: .shortAndLong, help: "JSON on stdout: an array, one object for each figure.")
+    var json = false
+
+    mutating func run() throws {
+        guard snapshots >= 40, changes >= snapshots, rounds >= 1 else {
+            throw Output.failure(
+                "--snapshots: at least 40; --changes: at least one to each of them; --rounds: at least 1", status: 64)
+        }
+        try Privileges.requireRoot("kairos bench recovery")
+        Output.ignoreBrokenPipe()
+        let seed = seed ?? UInt64.random(in: 0..<1 << 32)
+        var bench = RecoveryBench(directory: directory, seed: seed)
+        bench.snapshots = snapshots
+        bench.changes = changes
+        bench.rounds = rounds
+        bench.note = { Output.message($0) }
+        let rows: [Figure]
+        do { rows = Figure.figures(try bench.run(), seed) } catch { throw Output.failure("\(error)") }
+        if json { return _ = Output.line(Output.json(rows)) }
+        Output.line("\(snapshots) snapshots, \(changes) changes in the journal; \(rounds) rounds, seed \(seed):")
+        var table = TextTable(["MILLISECONDS", "LOW-HIGH", "X LOOP", "LOOKED AT", "FOUND", "WHAT"])
+        for row in rows {
+            table.add([
+                Human.factor(row.milliseconds), Human.factor(row.low) + "-" + Human.factor(row.high),
+                row.toLoop.map(Human.factor) ?? "", row.looked.map(String.init) ?? "", "\(row.found)", row.what,
+            ])
+        }
+        table.print()
+    }
+
+    private struct Figure: Encodable {
+        var what: String
+        var milliseconds: Double
+        var low: Double
+        var high: Double
+        /// By what the plain loop behind it took.
+        var toLoop: Double?
+        var looked: Int?
+        var found: Int
+        var seed: UInt64
+
+        static func figures(_ rows: [RecoveryBench.Row], _ seed: UInt64) -> [Figure] {
+            var result = rows.map { row in
+                let times = row.times.map { Double($0.nanoseconds) / 1e6 }.sorted()
+                return Figure(
+                    what: row.name, milliseconds: times[times.count / 2], low: times[0], high: times[times.count - 1],
+                    looked: row.looked > 0 ? row.looked : nil, found: row.found, seed: seed)
+            }
+            // Three and three: from the journal, without one, the loop.
+            for index in result.indices where index % 3 < 2 {
+                result[index].toLoop = result[index].milliseconds / result[index / 3 * 3 + 2].milliseconds
+            }
+            return result
+        }
+    }
+}
