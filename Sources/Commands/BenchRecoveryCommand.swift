@@ -16,6 +16,7 @@ struct RecoveryBenchCommand: ParsableCommand {
             EXAMPLES:
               kairos bench recovery
               kairos bench recovery --snapshots 500 --changes 100000
+              kairos bench recovery --file /tank/home/thesis.tex     'kairos log' of it, beside a loop over .zfs/snapshot
             """)
 
     @Option(help: "Snapshots.")
@@ -29,6 +30,12 @@ struct RecoveryBenchCommand: ParsableCommand {
 
     @Option(name: .shortAndLong, help: ArgumentHelp("On this file system.", valueName: "path"))
     var directory = "/dev/shm"
+
+    @Option(help: ArgumentHelp("Ask for this file instead, in its own snapshots (OpenZFS).", valueName: "path"))
+    var file: String?
+
+    @Option(help: .hidden)
+    var zfsCommand: String?
 
     @Option(help: "Draws the orders.")
     var seed: UInt64?
@@ -50,9 +57,15 @@ struct RecoveryBenchCommand: ParsableCommand {
         bench.rounds = rounds
         bench.note = { Output.message($0) }
         let rows: [Figure]
-        do { rows = Figure.figures(try bench.run(), seed) } catch { throw Output.failure("\(error)") }
+        do {
+            rows = Figure.figures(
+                try file.map { try bench.run(on: $0, try ZFSAccess.command(at: zfsCommand)) } ?? bench.run(), seed)
+        } catch let exit as ExitCode {
+            throw exit
+        } catch { throw Output.failure("\(error)") }
         if json { return _ = Output.line(Output.json(rows)) }
-        Output.line("\(snapshots) snapshots, \(changes) changes in the journal; \(rounds) rounds, seed \(seed):")
+        if file == nil { Output.line("\(snapshots) snapshots, \(changes) changes in the journal") }
+        Output.line("\(rounds) rounds, seed \(seed):")
         var table = TextTable(["MILLISECONDS", "LOW-HIGH", "X LOOP", "LOOKED AT", "FOUND", "WHAT"])
         for row in rows {
             table.add([
@@ -81,9 +94,11 @@ struct RecoveryBenchCommand: ParsableCommand {
                     what: row.name, milliseconds: times[times.count / 2], low: times[0], high: times[times.count - 1],
                     looked: row.looked > 0 ? row.looked : nil, found: row.found, seed: seed)
             }
-            // Three and three: from the journal, without one, the loop.
-            for index in result.indices where index % 3 < 2 {
-                result[index].toLoop = result[index].milliseconds / result[index / 3 * 3 + 2].milliseconds
+            // Three and three: from the journal, without one, the loop; or without one and the loop.
+            let group = rows.count == 2 ? 2 : 3
+            for index in result.indices where index % group < group - 1 {
+                let loop = index / group * group + group - 1
+                result[index].toLoop = result[index].milliseconds / result[loop].milliseconds
             }
             return result
         }

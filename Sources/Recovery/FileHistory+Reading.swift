@@ -42,7 +42,9 @@ private final class HistoryReader<Store: SnapshotStore> {
     private var passedOver: [Int: String] = [:]
     private var searched = 0
     private var isBounded = false
-    private var looked: Set<Int> = []
+    private var looked: [Bool]
+    /// A glance was misled.
+    private var isCareful = false
     private var rows: [Ordered] = []
     private var fingerprints: [[UInt8]: [Int: [UInt8]]] = [:]
     private var unchanged: [[UInt8]: [Int?]] = [:]
@@ -60,6 +62,7 @@ private final class HistoryReader<Store: SnapshotStore> {
         self.searchLimit = searchLimit
         self.onHistoryFailure = onHistoryFailure
         snapshots = store.snapshots
+        looked = Array(repeating: false, count: snapshots.count + 1)
         guard let history else { return }
         do { known = try history.snapshotsKnownInFull(in: dataset) } catch { fail(error) }
     }
@@ -90,7 +93,7 @@ private final class HistoryReader<Store: SnapshotStore> {
         }
         return FileHistory(
             path: path, snapshots: snapshots, rows: numbered, live: live, passedOver: passedOver,
-            searchBound: isBounded ? searchLimit : nil, looked: looked.subtracting([now]).count)
+            searchBound: isBounded ? searchLimit : nil, looked: looked.dropLast().count { $0 })
     }
 
     // MARK: Looking
@@ -100,9 +103,28 @@ private final class HistoryReader<Store: SnapshotStore> {
         _ index: Int, _ body: (any FileTree) throws(TreeFault) -> Value
     ) throws(TreeFault) -> Value? {
         if passedOver[index] != nil { return nil }
-        looked.insert(index)
+        looked[index] = true
         do throws(TreeFault) {
             return try store.look(into: index == now ? .live : .snapshot(index), body)
+        } catch {
+            if error == .stopped || index == now { throw error }
+            passedOver[index] = error.description
+            return nil
+        }
+    }
+
+    /// - Parameter glanced: where links may have been followed.
+    private func status(
+        _ path: [UInt8], at index: Int, _ glanced: inout [Bool]
+    ) throws(TreeFault) -> FileStatus?? {
+        if passedOver[index] != nil { return nil }
+        looked[index] = true
+        if index < now, !isCareful, let status = store.glance(at: path, in: index) {
+            glanced[index] = true
+            return .some(status)
+        }
+        do throws(TreeFault) {
+            return .some(try store.status(of: path, in: index == now ? .live : .snapshot(index)))
         } catch {
             if error == .stopped || index == now { throw error }
             passedOver[index] = error.description
@@ -149,13 +171,13 @@ private final class HistoryReader<Store: SnapshotStore> {
     }
 
     private func take(
-        _ index: Int, _ path: [UInt8], _ same: [Int?], _ states: inout [Int: FileStatus?]
+        _ index: Int, _ path: [UInt8], _ same: [Int?], _ states: inout PathStates, _ glanced: inout [Bool]
     ) throws(TreeFault) {
         var base = index
         while states[base] == nil, let earlier = same[base] { base = earlier }
         for candidate in base == index ? [index] : [base, index] {
             if states[candidate] == nil {
-                let found = try look(candidate) { (tree) throws(TreeFault) in try tree.status(of: path) }
+                let found = try status(path, at: candidate, &glanced)
                 guard let found else { continue }
                 states[candidate] = .some(found)
             }
@@ -167,6 +189,46 @@ private final class HistoryReader<Store: SnapshotStore> {
         }
     }
 
+    private func states(
+        _ path: [UInt8], upTo end: Int, isOwn: Bool
+    ) throws(TreeFault) -> (states: PathStates, glanced: [Bool]) {
+        var states = PathStates(count: now + 1)
+        var glanced = Array(repeating: false, count: now)
+        let same = predecessors(path)
+        for index in isOwn ? Array(0..<end) : Array((0..<end).reversed()) {
+            try take(index, path, same, &states, &glanced)
+            // A name that the file had before counts for as long as the file had it.
+            if !isOwn, case .some(.none) = states[index] { break }
+        }
+        return (states, glanced)
+    }
+
+    /// Whether what was glanced at is there without a link on the way, where it begins and ends to be there: what leads elsewhere has
+    /// another inode as a rule, and then both ends are looked at.
+    private func isConfirmed(
+        _ states: PathStates, _ glanced: [Bool], _ path: [UInt8]
+    ) throws(TreeFault) -> Bool {
+        var before: (index: Int, state: FileStatus)?
+        func isThere(_ index: Int, _ state: FileStatus) throws(TreeFault) -> Bool {
+            guard index < now, glanced[index] else { return true }
+            let found = try look(index) { (tree) throws(TreeFault) in try tree.status(of: path) }
+            return found == nil || found == .some(state)
+        }
+        for index in states.known {
+            guard let known = states[index] else { continue }
+            if let before, known.map({ !before.state.isSameVersion(as: $0) }) ?? true,
+                try !isThere(before.index, before.state)
+            {
+                return false
+            }
+            if let known, before.map({ !$0.state.isSameVersion(as: known) }) ?? true, try !isThere(index, known) {
+                return false
+            }
+            before = known.map { (index, $0) }
+        }
+        return try before.map { (last) throws(TreeFault) in try isThere(last.index, last.state) } ?? true
+    }
+
     // MARK: Following
 
     /// Makes rows of a path's states: of all, or from a place back for as long as something was there.
@@ -176,18 +238,16 @@ private final class HistoryReader<Store: SnapshotStore> {
     ///   - own: the path that was asked for.
     private func follow(_ path: [UInt8], upTo end: Int, live: FileStatus?, own: [UInt8]) throws(TreeFault) {
         let isOwn = path == own
-        var states: [Int: FileStatus?] = [:]
-        let same = predecessors(path)
-        for index in isOwn ? Array(0..<end) : Array((0..<end).reversed()) {
-            try take(index, path, same, &states)
-            // A name that the file had before counts for as long as the file had it.
-            if !isOwn, case .some(.none) = states[index] { break }
+        var (states, glanced) = try states(path, upTo: end, isOwn: isOwn)
+        if glanced.contains(true), try !isConfirmed(states, glanced, path) {
+            isCareful = true
+            (states, _) = try self.states(path, upTo: end, isOwn: isOwn)
         }
         if isOwn { states[now] = .some(live) }
         var current: FileVersion?
         var before: Int?
         // States of earlier places that were taken for later ones' sake may lie before the end of what counts.
-        for index in states.keys.sorted() {
+        for index in states.known {
             guard let state = states[index] else { continue }
             defer { before = index }
             guard let status = state else {
@@ -328,13 +388,26 @@ private final class HistoryReader<Store: SnapshotStore> {
     }
 }
 
+/// What is known of a path, by place. An array, since of many snapshots each is asked for.
+private struct PathStates {
+    private var items: [FileStatus??]
+
+    init(count: Int) { items = Array(repeating: .none, count: count) }
+
+    subscript(place: Int) -> FileStatus?? {
+        get { items[place] }
+        set { items[place] = newValue }
+    }
+
+    /// The places of which something is known, in order.
+    var known: [Int] { items.indices.filter { items[$0] != nil } }
+}
+
 extension FileStatus {
     /// Whether a version is the same: a further name, or one less, is also a change of its times.
     func isSameVersion(as other: FileStatus) -> Bool {
-        var left = self
-        left.links = other.links
-        left.born = other.born
-        return left == other
+        inode == other.inode && changed == other.changed && modified == other.modified && size == other.size
+            && kind == other.kind && mode == other.mode && user == other.user && group == other.group
     }
 }
 
@@ -371,9 +444,7 @@ extension FileHistory {
             ? try store.look(into: .live) { (tree) throws(TreeFault) in try tree.status(of: path) } : nil
         for place in likely {
             do throws(TreeFault) {
-                let status = try store.look(into: .snapshot(place)) { (tree) throws(TreeFault) in
-                    try tree.status(of: path)
-                }
+                let status = try store.status(of: path, in: .snapshot(place))
                 guard let status else { continue }
                 if let live, try isLive(status, live, path, in: place, of: store) { continue }
                 return FoundVersion(path: path, status: status, snapshot: place)

@@ -79,4 +79,14 @@ public protocol SnapshotStore {
     func look<Value>(
         into place: Place, _ body: (any FileTree) throws(TreeFault) -> Value
     ) throws(TreeFault) -> Value
+    /// What a path shows in a snapshot, in one system call: symbolic links on the way are followed, even out of it. Nil: `look` can tell.
+    func glance(at path: [UInt8], in snapshot: Int) -> FileStatus?
+}
+
+extension SnapshotStore {
+    public func glance(at path: [UInt8], in snapshot: Int) -> FileStatus? { nil }
+
+    public func status(of path: [UInt8], in place: Place) throws(TreeFault) -> FileStatus? {
+        try look(into: place) { (tree) throws(TreeFault) in try tree.status(of: path) }
+    }
 }

@@ -26,6 +26,13 @@ public struct TreeReader: FileTree {
         return result == nil ? nil : FileStatus(status)
     }
 
+    /// What a path shows below a directory, links on the way followed; nil: nothing.
+    public static func glance(at path: [UInt8], below root: FileDescriptor) -> FileStatus? {
+        var status = recovery_status()
+        guard withPath(path[...], { recovery_status(root.rawValue, $0, &status) }) == 0 else { return nil }
+        return FileStatus(status)
+    }
+
     public func entries(of directory: [UInt8]) throws(TreeFault) -> [DirectoryEntry]? {
         guard let file = try openDirectory(directory) else { return nil }
         defer { try? file.close() }

@@ -39,6 +39,13 @@ final class FakeStore: SnapshotStore {
         }
     }
 
+    /// What a path shows where a link on the way is followed, by place.
+    var glances: [Int: FileStatus] = [:]
+
+    func glance(at path: [UInt8], in snapshot: Int) -> FileStatus? {
+        glances[snapshot] ?? (faults[snapshot] == nil ? trees[snapshot].status(of: path) : nil)
+    }
+
     func look<Value>(
         into place: Place, _ body: (any FileTree) throws(TreeFault) -> Value
     ) throws(TreeFault) -> Value {

@@ -163,6 +163,25 @@ struct HistoryTests {
         #expect(throws: TreeFault.stopped) { try FileHistory.read(path, from: store) }
     }
 
+    @Test("is not misled by a link on the way")
+    func links() throws {
+        var model = HistoryModel()
+        let path = Array("d/f".utf8)
+        model.apply(.mkdir(Array("d".utf8)))
+        model.apply(.write(path, [1]))
+        for _ in 0..<3 { model.snapshot() }
+        model.apply(.remove(Array("d".utf8)))
+        for _ in 0..<3 { model.snapshot() }
+        let store = FakeStore(model)
+        let plain = try FileHistory.read(path, from: store)
+        for place in [3, 5] {
+            // Where there is nothing, the path leads to a file of somebody else's.
+            store.glances = [place: FileStatus(kind: .file, inode: 4711, size: 3)]
+            #expect(try FileHistory.read(path, from: store).rows == plain.rows)
+        }
+        #expect(HistoryModel.Log(plain) == model.log(path))
+    }
+
     @Test("says where it stopped to look for a renamed file")
     func bound() throws {
         var model = HistoryModel()

@@ -56,7 +56,7 @@ public struct RecoveryBench: Sendable {
         try makeTrees(place)
         let journal = place + "/journal.db"
         try writeJournal(journal)
-        let store = DirectoryStore(place, snapshots: list, versions: versions)
+        let store = try DirectoryStore(place, snapshots: list, versions: versions)
         let (file, below) = (Array("docs/report".utf8), Array("work".utf8))
         var rows = [
             Row(name: "kairos log FILE, from the journal"), Row(name: "kairos log FILE, without a journal"),
@@ -88,6 +88,44 @@ public struct RecoveryBench: Sendable {
                 guard round > 0 else { continue }
                 rows[index].times.append(time)
                 (rows[index].looked, rows[index].found) = (store.looked.count, found)
+            }
+        }
+        return rows
+    }
+
+    /// The same question of a real dataset, whose snapshots are below `.zfs`: without a journal, and by a plain loop.
+    ///
+    /// - Parameter path: of a file, absolute, on OpenZFS.
+    public func run(on path: String, _ command: ZFSCommand) throws -> [Row] {
+        let place = try PlaceFinder(try MountTable.read(), directory: []).find(Array(path.utf8))
+        guard place.flavour == .kernel else {
+            throw Failure(description: "\(SafeText.line(path)): zfs-fuse has no .zfs to loop over")
+        }
+        let view = try DatasetView(place, command)
+        defer { view.close() }
+        var rows = [Row(name: "kairos log FILE, without a journal"), Row(name: "stat of FILE in each snapshot")]
+        let root = String(decoding: place.mountPoint, as: UTF8.self) + "/.zfs/snapshot/"
+        let relative = "/" + String(decoding: place.path, as: UTF8.self)
+        let paths = view.snapshots.map { root + $0.name + relative }
+        var random = SplitMix(state: seed)
+        // The first round has the snapshots mounted, and does not count.
+        for round in 0...rounds {
+            for index in rows.indices.shuffled(using: &random) {
+                var (found, looked) = (0, 0)
+                let time = try ContinuousClock().measure {
+                    if index == 0 {
+                        let history = try FileHistory.read(place.path, from: view)
+                        (found, looked) = (history.versions.count, history.looked)
+                    } else {
+                        var seen: Set<UInt64> = []
+                        var status = stat()
+                        for path in paths where lstat(path, &status) == 0 { seen.insert(UInt64(status.st_ino)) }
+                        found = seen.count
+                    }
+                }
+                guard round > 0 else { continue }
+                rows[index].times.append(time)
+                (rows[index].looked, rows[index].found) = (looked, found)
             }
         }
         return rows
@@ -187,12 +225,19 @@ private final class DirectoryStore: SnapshotStore {
     var looked: Set<Int> = []
     private let place: String
     private let versions: Int
+    /// Of the directory that holds them all, as `.zfs/snapshot` does.
+    private let root: FileDescriptor
 
-    init(_ place: String, snapshots: [Snapshot], versions: Int) {
+    init(_ place: String, snapshots: [Snapshot], versions: Int) throws {
+        let raw = open(place, kairos_open_only_path | O_DIRECTORY | O_CLOEXEC)
+        guard raw >= 0 else { throw RecoveryBench.Failure(description: "cannot open \(SafeText.line(place))") }
+        root = FileDescriptor(rawValue: raw)
         self.place = place
         self.snapshots = snapshots
         self.versions = versions
     }
+
+    deinit { try? root.close() }
 
     func look<Value>(
         into place: Place, _ body: (any FileTree) throws(TreeFault) -> Value
@@ -207,5 +252,12 @@ private final class DirectoryStore: SnapshotStore {
         let root = FileDescriptor(rawValue: raw)
         defer { try? root.close() }
         return try body(TreeReader(root: root, isFuse: false))
+    }
+
+    func glance(at path: [UInt8], in snapshot: Int) -> FileStatus? {
+        looked.insert(snapshot)
+        let version = min(snapshot / max(snapshots.count / versions, 1), versions - 1)
+        let whole = Array("\(version)/".utf8) + path
+        return TreeReader.glance(at: whole, below: root)
     }
 }
