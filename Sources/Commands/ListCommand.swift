@@ -13,7 +13,7 @@ struct ListCommand: ParsableCommand {
         abstract: "Kairos's snapshots of a dataset: why they were taken, and how long they stay.",
         discussion: """
             WHY is what led to it: quiet (the dataset was at rest), max-delay (the first change was too old to wait), commit (a file was closed or \
-            renamed), stop, check, audit, start. USED is what it alone holds: what several hold is in none of their figures. KEPT is until when \
+            renamed), stop, check, audit, start, restore (before something was replaced). USED is what it alone holds: what several hold is in none of their figures. KEPT is until when \
             its rule keeps it at least, or what else keeps it; 'kairos prune --dry-run' tells what goes next.
 
             EXAMPLES:

@@ -18,7 +18,10 @@ struct TextTable {
             let cells = zip(row, widths).enumerated().map { column, cell in
                 left.contains(column) ? Human.left(cell.0, cell.1) : Human.right(cell.0, cell.1)
             }
-            Output.line(cells.joined(separator: "  ") + "  " + row[last])
+            // A line ends where its words do.
+            var line = cells.joined(separator: "  ") + "  " + row[last]
+            while line.last == " " { line.removeLast() }
+            Output.line(line)
         }
     }
 }

@@ -66,6 +66,8 @@ public enum SnapshotTrigger: String, Hashable, Sendable, CaseIterable {
     case audit
     /// Kairos was starting and could not tell what had happened before.
     case start
+    /// `kairos restore --in-place` was about to replace something.
+    case restore
 }
 
 /// What was done to a file. The order is that in which counts are written.

@@ -136,6 +136,8 @@ extension IntegrationTests {
             try await dataset("prune-room") { fixture, dataset in
                 let names = (0..<4).map { name(secondsAgo: Int64(20 - $0) * 86_400) }
                 let path = fixture.path("prune-room") + "/file"
+                // So that each holds as much as was written.
+                try await fixture.zfs("set", "compression=off", dataset)
                 let data = (0..<2_000_000).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 13) }
                 for name in names {
                     // Each snapshot holds a file of its own.
@@ -145,8 +147,9 @@ extension IntegrationTests {
                 }
                 try DatedZFS(for: fixture).date(names)
                 try await fixture.zfs("set", "kairos:keep=1h=all,30d=1d", dataset)
-                try await fixture.zfs("set", "compression=off", dataset)
                 #expect(try await prune("--dry-run", dataset).allSatisfy { $0.fate == "stays" })
+                // What was deleted is given back some time later.
+                try await fixture.pool.command.runPool(["sync", fixture.pool.name])
                 let answer = try await fixture.zfs("get", "-Hp", "-o", "value", "available", dataset)
                 let text = String(decoding: answer, as: UTF8.self).split(separator: "\n").first ?? ""
                 let available = try #require(UInt64(text))
