@@ -41,7 +41,7 @@ debug: deps $(BPFOBJ) ## build everything without optimisation
 
 # In the virtual machines `make test` runs what differs there: the probe sets, the engine, what is seen of every call. The rest
 # of the integration suite takes nearly half an hour more under emulation: `make test-vm`.
-VM_TESTS := CoverageTests|PruneTests/(thinning|bookmark)|RestoreTests/(lookup|cloned)|PathTests|RootTests|StillnessTests|OtherWaysTests|LiveLibZFSCoreTests|VolumeTests|/TraceTests/(eachOnce|recording)
+VM_TESTS := CoverageTests|PruneTests/(thinning|bookmark)|RestoreTests/(lookup|cloned)|RecoveryTests/history|PathTests|RootTests|StillnessTests|OtherWaysTests|LiveLibZFSCoreTests|VolumeTests|/TraceTests/(eachOnce|recording)
 test: export FILTER = $(VM_TESTS)
 test: export BRIEF = 1
 test: debug test-model test-vm ## run all tests (as root: real BPF, real pools; GUEST=none: no virtual machines)

@@ -222,7 +222,9 @@ struct RestoreCommand: ParsableCommand {
                 items: [
                     SnapshotRequest.Item(
                         dataset: dataset,
-                        properties: [SnapshotProperty(name: SnapshotProperties.trigger, value: SnapshotTrigger.restore.rawValue)].compactMap { $0 })
+                        properties: [
+                            SnapshotProperty(name: SnapshotProperties.trigger, value: SnapshotTrigger.restore.rawValue)
+                        ].compactMap { $0 })
                 ],
                 name: SnapshotName(time: Timestamp(seconds: wall.seconds, nanoseconds: wall.nanoseconds)))
             let result: Result<String, SnapshotError> = blocking { [command] in

@@ -117,6 +117,8 @@ package struct HistoryModel: Sendable {
         Array("a".utf8), Array("b".utf8), Array("notes.txt".utf8), Array("-rf".utf8), Array("two\nlines".utf8),
         Array("\u{1B}[2J".utf8), [0x66, 0xFF, 0xC3, 0x28], Array("tab\tand space ".utf8), Array("ünï→".utf8),
         Array("'; reboot '".utf8), Array(repeating: UInt8(ascii: "n"), count: 255), Array("...".utf8),
+        // Every byte that a name may have.
+        (1...255).filter { $0 != slash },
     ]
 
     /// A change that can be made now, or nil.
