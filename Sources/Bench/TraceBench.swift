@@ -188,16 +188,18 @@ public final class TraceBench {
         return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// A directory with plain files in it.
+    /// A directory that nobody else comes to, with all that is in it.
     static func remove(_ path: String) {
         if let stream = opendir(path) {
+            var names: [String] = []
             while let entry = readdir(stream) {
                 let name = withUnsafeBytes(of: &entry.pointee.d_name) {
                     String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
                 }
-                if name != ".", name != ".." { unlink(path + "/" + name) }
+                if name != ".", name != ".." { names.append(name) }
             }
             closedir(stream)
+            for name in names where unlink(path + "/" + name) != 0 && errno == EISDIR { remove(path + "/" + name) }
         }
         rmdir(path)
     }
