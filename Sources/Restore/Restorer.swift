@@ -208,13 +208,13 @@ public enum Restorer {
             }
             return nil
         }
-        let kept = keepsOld ? options.names(1) ?? name + Array(".replaced".utf8) : nil
+        let (first, kept) = keepsOld ? try nameToKeep(name, in: stage.parent, options) : (1, nil)
         var published = Published(
             name: name, replacement: try Publication.replace(stage, as: name, kept: kept), top: top)
         guard keepsOld, published.replacement.holdsOld else { return published }
         do throws(CallFailure) {
-            for number in 1...nameTries {
-                guard let next = number == 1 ? kept : options.names(number), next.isComponent else { break }
+            for number in first...(first + nameTries) {
+                guard let next = number == first ? kept : options.names(number), next.isComponent else { break }
                 if try Publication.putIfFree(Stage.old, of: stage.directory, to: stage.parent, as: next) {
                     published.keptAs = next
                     return published
@@ -223,6 +223,18 @@ public enum Restorer {
             published.failure = "no name is free for it"
         } catch { published.failure = error.error(at: error.name).description }
         return published
+    }
+
+    /// What the old one is to be called, and which of the names to try that is. It is announced before the swap, so that a
+    /// restore that is killed in between is finished by the next one: a name that an earlier restore took would be none for it.
+    private static func nameToKeep(
+        _ name: [UInt8], in parent: Opened, _ options: RestoreOptions
+    ) throws(CallFailure) -> (Int, [UInt8]?) {
+        for number in 1...nameTries {
+            guard let next = options.names(number), next.isComponent else { break }
+            if try parent.statusIfThere(next) == nil { return (number, next) }
+        }
+        return (1, name + Array(".replaced".utf8))
     }
 
     private static func require(_ destination: RestoreDestination) throws(RestoreError) {

@@ -208,7 +208,7 @@ final class Stage {
                 if try Publication.putIfFree(place, of: directory, to: parent, as: swap.name) {
                     fate = .putBack(name: swap.name)
                 } else if let kept = swap.kept {
-                    guard try Publication.putIfFree(place, of: directory, to: parent, as: kept) else {
+                    guard try putKept(place, of: directory, to: parent, as: kept) else {
                         return .left(reason: "\(SafeText.line(kept)) is taken, and the old tree was to be called that")
                     }
                 }
@@ -216,6 +216,19 @@ final class Stage {
         }
         if let reason = remove(name, directory, status.identity, in: parent) { return .left(reason: reason) }
         return fate
+    }
+
+    /// Under the name that was announced, or with a number when somebody took it since.
+    private static func putKept(
+        _ place: [UInt8], of directory: Opened, to parent: Opened, as kept: [UInt8]
+    ) throws(CallFailure) -> Bool {
+        if try Publication.putIfFree(place, of: directory, to: parent, as: kept) { return true }
+        for number in 2...Restorer.nameTries {
+            let suffix = Array("-\(number)".utf8)
+            let next = VersionName.cut(kept, to: VersionName.longest - suffix.count) + suffix
+            if try Publication.putIfFree(place, of: directory, to: parent, as: next) { return true }
+        }
+        return false
     }
 }
 

@@ -102,6 +102,25 @@ struct SafetyTests {
         #expect(kills == 220 && remainders > 20, "\(kills) kills, \(remainders) remainders")
     }
 
+    @Test("what was to be kept is kept, also when its name was taken since")
+    func keptNameTaken() throws {
+        let scratch = try Scratch()
+        let live = try scratch.directory("live")
+        for name in ["tree", "tree.version", "tree.version-2"] {
+            try write(name, to: try scratch.directory("live/" + name) + "/file")
+        }
+        do {
+            // As a SIGKILL leaves it after the exchange.
+            let stage = try Stage(in: try open(live))
+            try stage.directory.makeDirectory(Stage.old)
+            let inode = try stage.directory.status(of: Stage.old).identity.inode
+            try stage.announce(Stage.Swap(old: inode, name: Array("tree".utf8), kept: Array("tree.version".utf8)))
+        }
+        #expect(try Stage.sweep(open(live)).map(\.fate) == [.removed])
+        #expect(try names(in: live).sorted() == ["tree", "tree.version", "tree.version-2", "tree.version-3"])
+        #expect(read(live + "/tree.version-2/file") == "tree.version-2")
+    }
+
     @Test("what only looks like a remainder is left alone")
     func forged() throws {
         let scratch = try Scratch()
