@@ -1,8 +1,8 @@
 import Glibc
 import Testing
 
-/// How often a test of them may be disturbed and done again.
-private let ignoreAttempts = 5
+/// How often a test of them may be disturbed and done again: some seconds of another test's short-lived processes must not be enough.
+private let ignoreAttempts = 60
 
 extension IntegrationTests {
     @Suite(
