@@ -233,6 +233,7 @@ extension Daemon {
                 isWhole: !dataset.isFirst && !attempt.detail.isPart && attempt.summary.lostRecords == 0
                     && ![.start, .check, .audit].contains(attempt.trigger) && !dataset.isVolume,
                 changes: attempt.detail.changes, clock: SystemClock.wallOffset()))
+        stampLater(taken.name.text, of: dataset)
         dataset.isFirst = false
         dataset.isFailing = false
         dataset.isMissed = false

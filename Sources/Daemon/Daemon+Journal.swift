@@ -65,6 +65,46 @@ extension Daemon {
             names: names.map { ($0.text, $0.time.milliseconds) },
             // A snapshot that was taken meanwhile may not be in the list.
             forgets: listing.serial == dataset.lastSerial && dataset.attempt == nil)
+        dataset.stamped.formIntersection(names.map(\.text))
+        dataset.unstamped = names.map(\.text).filter { !dataset.stamped.contains($0) }
+        stamp(dataset)
+    }
+
+    /// How many snapshots ZFS is asked about at once, between two counts: that takes hardly longer than to ask about one.
+    private static let stampGroup = 32
+
+    /// A snapshot was taken: what ZFS says of it is noted together with that of others.
+    func stampLater(_ name: String, of dataset: WatchedDataset) {
+        guard stamps(dataset) else { return }
+        dataset.unstamped.append(name)
+        if dataset.unstamped.count >= Self.stampGroup { stamp(dataset) }
+    }
+
+    /// Asks ZFS about the snapshots whose place among others the journal does not know, so that whoever looks back need not.
+    private func stamp(_ dataset: WatchedDataset) {
+        guard stamps(dataset), !dataset.isStamping, !dataset.unstamped.isEmpty else { return }
+        let names = dataset.unstamped
+        dataset.unstamped = []
+        dataset.isStamping = true
+        let (name, guid, command, inbox) = (dataset.info.name, dataset.info.guid, command, inbox)
+        WorkerThreads.shared.task {
+            let stamps = try? await SnapshotStamps.read(names, of: name, command)
+            inbox.post(.stamped(guid, stamps))
+        }
+    }
+
+    /// Not with zfs-fuse: it has no directory of all snapshots' names, so who looks back asks for all of them anyhow.
+    private func stamps(_ dataset: WatchedDataset) -> Bool {
+        journal != nil && dataset.mounted?.flavour == .kernel
+    }
+
+    func take(_ stamps: SnapshotStamps?, of guid: UInt64) {
+        guard let dataset = watched[guid] else { return }
+        dataset.isStamping = false
+        // Without an answer, or of another dataset of that name: the next count asks again.
+        guard let stamps, stamps.guid == guid else { return }
+        dataset.stamped.formUnion(stamps.stamps.keys)
+        journal?.note(stamps)
     }
 
     /// Lets the snapshots of a dataset come more slowly, the nearer it is to its budget, and says so.

@@ -21,6 +21,7 @@ public final class Daemon {
         case pruned(PruneResult)
         case journal(Journal.Report)
         case snapshots(SnapshotListing)
+        case stamped(UInt64, SnapshotStamps?)
         case stop
     }
 
@@ -406,6 +407,7 @@ public final class Daemon {
         case .listed(let result): take(result)
         case .pruned(let result): take(result)
         case .snapshots(let listing): take(listing)
+        case .stamped(let guid, let stamps): take(stamps, of: guid)
         case .journal(.notice(let text)): report(.notice(text))
         case .journal(.warning(let text)): report(.warning(text))
         case .stop: stop()

@@ -81,6 +81,11 @@ final class WatchedDataset {
     /// How many snapshots of Kairos's it has; nil while that is not known.
     var snapshotCount: Int?
     var budgetLevel = SnapshotBudget.Level.free
+    /// Of its snapshots, by names after `@`: those whose stamps the journal has, those that ZFS is still to be asked about, and whether it is
+    /// being asked.
+    var stamped: Set<String> = []
+    var unstamped: [String] = []
+    var isStamping = false
     /// Of the last attempt.
     var lastSerial: UInt64 = 0
     /// Nothing was captured or compared since the watch began.

@@ -31,6 +31,7 @@ public final class Journal: Sendable {
         case entry(JournalEntry)
         /// What of Kairos's there is: others are forgotten, and those that are not known noted.
         case reconcile(dataset: String, guid: UInt64, names: [(name: String, taken: Int64)], forgets: Bool)
+        case stamps(SnapshotStamps)
         /// The daemon comes to its end.
         case end
     }
@@ -86,6 +87,12 @@ public final class Journal: Sendable {
     ///   - forgets: whether those that are not among them are gone.
     public func reconcile(dataset: String, guid: UInt64, names: [(name: String, taken: Int64)], forgets: Bool) {
         state.withLock { $0.jobs.append(.reconcile(dataset: dataset, guid: guid, names: names, forgets: forgets)) }
+        wakeup.signal()
+    }
+
+    /// Notes what ZFS says of snapshots that it knows.
+    public func note(_ stamps: SnapshotStamps) {
+        state.withLock { $0.jobs.append(.stamps(stamps)) }
         wakeup.signal()
     }
 
@@ -191,6 +198,7 @@ public final class Journal: Sendable {
                 case .entry(let entry): try Self.insert(entry, database)
                 case .reconcile(let dataset, let guid, let names, let forgets):
                     try Self.reconcile(dataset, guid, names, forgets, database)
+                case .stamps(let stamps): try Self.note(stamps, database)
                 case .end: break
                 }
             }
@@ -213,7 +221,8 @@ public final class Journal: Sendable {
         try database.execute(
             sql: """
                 INSERT INTO snapshot (dataset, name, taken, trigger, whole) VALUES (?, ?, ?, ?, ?)
-                ON CONFLICT (dataset, name) DO UPDATE SET trigger = excluded.trigger, whole = excluded.whole
+                ON CONFLICT (dataset, name) DO UPDATE SET trigger = excluded.trigger, whole = excluded.whole,
+                  createtxg = NULL, creation = NULL
                 """, arguments: [dataset, entry.snapshot, entry.taken, entry.trigger, entry.isWhole])
         let snapshot = try Int64.fetchOne(
             database, sql: "SELECT id FROM snapshot WHERE dataset = ? AND name = ?",
@@ -275,6 +284,20 @@ public final class Journal: Sendable {
             try database.execute(
                 sql: "INSERT INTO snapshot (dataset, name, taken, trigger, whole) VALUES (?, ?, ?, '', 0)",
                 arguments: [id, name, taken])
+        }
+    }
+
+    private static func note(_ stamps: SnapshotStamps, _ database: Database) throws {
+        let statement = try database.cachedStatement(
+            sql: """
+                UPDATE snapshot SET createtxg = ?, creation = ?
+                WHERE name = ? AND dataset = (SELECT id FROM dataset WHERE guid = ?)
+                """)
+        for (name, stamp) in stamps.stamps {
+            guard let createtxg = stamp.createtxg, let creation = stamp.creation else { continue }
+            try statement.execute(arguments: [
+                Int64(bitPattern: createtxg), creation, name, Int64(bitPattern: stamps.guid),
+            ])
         }
     }
 

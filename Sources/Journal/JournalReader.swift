@@ -91,6 +91,28 @@ public final class JournalReader: Sendable {
         }
     }
 
+    /// What ZFS said of the snapshots of the dataset that was called so last; nil: there was none. The caller compares its GUID.
+    public func stamps(ofDatasetNamed name: String) throws(JournalError) -> SnapshotStamps? {
+        do {
+            return try queue.read { database in
+                let row = try Row.fetchOne(
+                    database, sql: "SELECT id, guid FROM dataset WHERE name = ? ORDER BY id DESC", arguments: [name])
+                guard let row else { return nil }
+                let id: Int64 = row[0]
+                var result = SnapshotStamps(guid: UInt64(bitPattern: row[1] as Int64), stamps: [:])
+                let rows = try Row.fetchCursor(
+                    database,
+                    sql: "SELECT name, createtxg, creation FROM snapshot WHERE dataset = ? AND createtxg IS NOT NULL",
+                    arguments: [id])
+                while let row = try rows.next() {
+                    result.stamps[row[0]] = SnapshotStamp(
+                        createtxg: UInt64(bitPattern: row[1] as Int64), creation: row[2])
+                }
+                return result
+            }
+        } catch { throw JournalError(error, path) }
+    }
+
     private func read<Value: Sendable>(
         of dataset: UInt64, without: Value, _ body: (Database, Int64) throws -> Value
     ) throws(JournalError) -> Value {

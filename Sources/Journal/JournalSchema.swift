@@ -3,7 +3,8 @@ import GRDB
 /// The tables, and how those of an older Kairos become these.
 ///
 ///     dataset   by GUID: a name may change
-///     snapshot  of a dataset; `whole`: every change since the one before is in `change`
+///     snapshot  of a dataset; `whole`: every change since the one before is in `change`; `createtxg` and `creation`: as ZFS tells them,
+///               NULL until it was asked
 ///     actor     who: a process's name and its user
 ///     change    what a snapshot captured: one row for a file and an actor, its operations together
 ///
@@ -51,6 +52,13 @@ enum JournalSchema {
                     CREATE INDEX change_new_path ON change (dataset, new_path) WHERE new_path IS NOT NULL;
                     CREATE INDEX change_snapshot ON change (snapshot);
                     CREATE INDEX change_gone ON change (dataset, last) WHERE kinds & 96 <> 0;
+                    """)
+        }
+        migrator.registerMigration("v2") { database in
+            try database.execute(
+                sql: """
+                    ALTER TABLE snapshot ADD COLUMN createtxg INTEGER;
+                    ALTER TABLE snapshot ADD COLUMN creation INTEGER;
                     """)
         }
         return migrator

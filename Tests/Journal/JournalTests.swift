@@ -83,6 +83,51 @@ struct JournalTests {
         #expect(try reader.snapshots(in: .max) == ["k1": true, "k2": true])
     }
 
+    @Test("what ZFS said of snapshots is kept until one of that name is taken again, and is that of the right dataset")
+    func stamps() throws {
+        let place = try Place()
+        let stamp = SnapshotStamp(createtxg: .max, creation: 1_700_000_000)
+        let journal = try place.journal()
+        for name in ["k1", "k2", "k3"] { journal.add(entry(name, [])) }
+        journal.note(
+            SnapshotStamps(guid: .max, stamps: ["k1": stamp, "k2": stamp, "k9": stamp, "k3": SnapshotStamp()]))
+        journal.note(SnapshotStamps(guid: 1, stamps: ["k3": stamp]))
+        journal.add(entry("k2", []))
+        #expect(journal.end(within: .seconds(60)))
+        #expect(place.warnings.isEmpty, "\(place.warnings)")
+        let reader = try JournalReader(place.path)
+        #expect(
+            try reader.stamps(ofDatasetNamed: "tank/a") == SnapshotStamps(guid: .max, stamps: ["k1": stamp]))
+        #expect(try reader.stamps(ofDatasetNamed: "tank") == nil)
+        // Another dataset took the name.
+        try place.write([entry("k1", guid: 5, [])])
+        #expect(
+            try JournalReader(place.path).stamps(ofDatasetNamed: "tank/a") == SnapshotStamps(guid: 5, stamps: [:]))
+    }
+
+    @Test("one of an older Kairos is brought up to date, with what is in it")
+    func older() throws {
+        let place = try Place()
+        try place.write([entry("k1", [change("f", write)])])
+        do {
+            let queue = try DatabaseQueue(path: place.path)
+            try queue.write { database in
+                try database.execute(
+                    sql: """
+                        ALTER TABLE snapshot DROP COLUMN createtxg;
+                        ALTER TABLE snapshot DROP COLUMN creation;
+                        DELETE FROM grdb_migrations WHERE identifier = 'v2';
+                        """)
+            }
+        }
+        let error = #expect(throws: JournalError.self) { try JournalReader(place.path) }
+        #expect(error?.description.contains("older Kairos") == true)
+        try place.write([entry("k2", [])])
+        let reader = try JournalReader(place.path)
+        #expect(try reader.snapshots(in: .max) == ["k1": true, "k2": true])
+        #expect(try reader.changes(of: Array("f".utf8), in: .max).map(\.snapshot) == ["k1"])
+    }
+
     @Test("a directory above that was renamed or removed is told of, one that was touched is not")
     func above() throws {
         let place = try Place()
