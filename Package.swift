@@ -128,7 +128,7 @@ let package = Package(
             "Integration",
             [
                 "Scratch", "Snapshots", "Datasets", "Tracing", "Bench", "Journal", "Policy", "CLinux", "CTestSupport",
-                "TestSupport",
+                "TestSupport", "Recovery",
                 "kairos", "kairos-oracle", subprocess, systemPackage, "Restore", "CRestoreSupport",
             ]
         ),

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mount.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -100,6 +101,24 @@ int recovery_open_file(int directory, const char *path, uint64_t resolve)
 	int fd = open_how(directory, path, flags | O_NOATIME, resolve);
 
 	return fd < 0 && errno == EPERM ? open_how(directory, path, flags, resolve) : fd;
+}
+
+int recovery_mount_snapshot(const char *snapshot)
+{
+	const unsigned int attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+	int context = (int)syscall(SYS_fsopen, "zfs", FSOPEN_CLOEXEC);
+	int root = -1, error;
+
+	if (context < 0)
+		return -1;
+	if (!syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "source", snapshot, 0) &&
+	    !syscall(SYS_fsconfig, context, FSCONFIG_SET_FLAG, "ro", NULL, 0) &&
+	    !syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		root = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes);
+	error = errno;
+	close(context);
+	errno = error;
+	return root;
 }
 
 ssize_t recovery_directory_entries(int directory, void *buffer, size_t size)

@@ -143,14 +143,15 @@ final class RecoverySession {
         let command = try ZFSAccess.found(options.zfsCommand)
         let stop = LateStop()
         self.stop = stop
+        let history = try options.journal.open()
+        self.history = history
         do {
             place = try PlaceLookup.place(of: RawArgument.bytes(of: path), links: .followed, command)
-            view = try DatasetView(place, command, isStopped: { stop.isSet })
+            view = try DatasetView(place, command, history: history, isStopped: { stop.isSet })
         } catch {
             throw Output.failure("\(error)", status: 2)
         }
         if view.usesClones { stop.arm() }
-        history = try options.journal.open()
     }
 
     /// Runs what looks at snapshots, and cleans up after it whatever happened.

@@ -44,7 +44,7 @@ final class VersionLookup {
     func version(of path: [UInt8], _ selector: VersionSelector?) throws -> RestorableVersion {
         // Links are not followed: who owns a directory on the way could lead root elsewhere by one.
         let place = try PlaceLookup.place(of: path, links: .refused, command)
-        let view = try views[place.dataset] ?? DatasetView(place, command, isStopped: isStopped)
+        let view = try views[place.dataset] ?? DatasetView(place, command, history: history, isStopped: isStopped)
         views[place.dataset] = view
         let found = try FileHistory.find(
             selector ?? place.snapshot.map(VersionSelector.snapshot) ?? .other, of: place.path, from: view,

@@ -51,4 +51,10 @@ public protocol ChangeHistory: Sendable {
     /// The snapshots that are known: true where nothing changed since the snapshot of Kairos's that was taken before it but what is
     /// recorded, also when that one has been destroyed since.
     func snapshotsKnownInFull(in dataset: UInt64) throws -> [String: Bool]
+    /// What ZFS said of Kairos's snapshots of the dataset that had this name last; nil: nothing is known.
+    func stamps(ofDatasetNamed name: String) throws -> SnapshotStamps?
+}
+
+extension ChangeHistory {
+    public func stamps(ofDatasetNamed name: String) throws -> SnapshotStamps? { nil }
 }

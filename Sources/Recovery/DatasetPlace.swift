@@ -19,6 +19,8 @@ public struct DatasetPlace: Sendable, Hashable {
     public var exists: Bool
     /// That of a path below `.zfs/snapshot`, after `@`.
     public var snapshot: String?
+    /// Those of the dataset's snapshots, after `@`, that ZFS had mounted below `.zfs/snapshot` when the mounts were read.
+    public var mountedSnapshots: Set<String> = []
 }
 
 /// Why a path's dataset cannot be told. Printable, with what to do.
@@ -123,7 +125,19 @@ public struct PlaceFinder: Sendable {
         }
         return DatasetPlace(
             dataset: dataset, flavour: flavour, mountPoint: mount.mountPoint, device: live.device, path: path,
-            absolute: walk.path, exists: walk.isThere, snapshot: walk.snapshot)
+            absolute: walk.path, exists: walk.isThere, snapshot: walk.snapshot,
+            mountedSnapshots: snapshots(of: dataset, below: mount.mountPoint))
+    }
+
+    private func snapshots(of dataset: String, below mountPoint: [UInt8]) -> Set<String> {
+        let source = Array((dataset + "@").utf8)
+        let point = PathBytes.join(mountPoint == [PathBytes.slash] ? [] : mountPoint, Array(".zfs/snapshot/".utf8))
+        var names: Set<String> = []
+        for entry in table.entries where entry.source.starts(with: source) {
+            let name = entry.source.dropFirst(source.count)
+            if entry.mountPoint.elementsEqual(point + name) { names.insert(String(decoding: name, as: UTF8.self)) }
+        }
+        return names
     }
 
     /// Of absolute paths.

@@ -5,8 +5,11 @@ import Datasets
 import Glibc
 import SystemPackage
 
-/// A dataset's snapshots and live files, as they can be read on this machine: in `.zfs/snapshot`, or by clones for a moment where there is
-/// none.
+/// A dataset's snapshots and live files, as they can be read on this machine.
+///
+/// A snapshot that ZFS has mounted below `.zfs/snapshot` is read there. Root mounts any other one for itself, where nobody sees it: at a tenth of
+/// what it costs to have ZFS mount it (docs/facts.md), also in a mount namespace where ZFS cannot, and nothing of it is left in the
+/// mount table. Others than root make ZFS mount it. Where there is no such thing, as with zfs-fuse, it is read by a clone for a moment.
 public final class DatasetView: SnapshotStore {
     public let dataset: String
     /// Of the dataset.
@@ -24,34 +27,52 @@ public final class DatasetView: SnapshotStore {
     private let live: FileDescriptor
     /// `.zfs/snapshot`.
     private let control: FileDescriptor?
+    /// By the places of snapshots: ZFS has them mounted there.
+    private var isMounted: [Bool]
+    /// Others can be mounted for ourselves.
+    private var canMount: Bool
+    /// The roots of the last few that are, the newest last: neighbours are compared.
+    private var own: [(index: Int, root: FileDescriptor)] = []
+    private static let mostOwn = 4
     private var clones: ViewClones
     private let isStopped: @Sendable () -> Bool
 
     /// Opens a dataset.
     ///
-    /// - Parameter isStopped: asked before each look.
+    /// - Parameters:
+    ///   - history: what was written down of its snapshots is not asked for again.
+    ///   - isStopped: asked before each look.
     public init(
-        _ place: DatasetPlace, _ command: ZFSCommand, isStopped: @escaping @Sendable () -> Bool = { false }
+        _ place: DatasetPlace, _ command: ZFSCommand, history: (any ChangeHistory)? = nil,
+        isStopped: @escaping @Sendable () -> Bool = { false }
     ) throws {
         dataset = place.dataset
         flavour = place.flavour
         mountPoint = place.mountPoint
         device = place.device
         self.isStopped = isStopped
+        live = try Self.open(place)
+        control = place.flavour == .kernel ? Self.control(live) : nil
         let listing = SnapshotListing(command, place.flavour)
         let name = place.dataset
+        // A journal that cannot be read is told of when it is asked for changes.
+        let known = try? history?.stamps(ofDatasetNamed: name)
+        let there = known == nil ? nil : control.flatMap(Self.names)
         let read: Result<(guid: UInt64, snapshots: [Snapshot]), ZFSError> = blocking {
-            do throws(ZFSError) { return .success(try await listing.snapshots(of: name)) } catch {
+            do throws(ZFSError) {
+                return .success(try await listing.snapshots(of: name, there: there, known: known))
+            } catch {
                 return .failure(error)
             }
         }
         (guid, snapshots) = try read.get()
-        live = try Self.open(place)
-        control = place.flavour == .kernel ? Self.control(live) : nil
+        isMounted = snapshots.map { place.mountedSnapshots.contains($0.name) }
+        canMount = place.flavour == .kernel && geteuid() == 0
         clones = ViewClones(command, dataset: place.dataset, guid: guid, isFuse: place.flavour == .fuse)
     }
 
     deinit {
+        for mount in own { try? mount.root.close() }
         try? live.close()
         try? control?.close()
     }
@@ -88,6 +109,12 @@ public final class DatasetView: SnapshotStore {
         return file
     }
 
+    /// The names in `.zfs/snapshot`; nil: they are not to be had.
+    private static func names(_ control: FileDescriptor) -> [String]? {
+        let entries = try? TreeReader(root: control, isFuse: false).entries(of: [])
+        return entries.flatMap(\.self)?.map { String(decoding: $0.name, as: UTF8.self) }
+    }
+
     public func look<Value>(
         into place: Place, _ body: (any FileTree) throws(TreeFault) -> Value
     ) throws(TreeFault) -> Value {
@@ -102,7 +129,7 @@ public final class DatasetView: SnapshotStore {
     }
 
     public func glance(at path: [UInt8], in snapshot: Int) -> FileStatus? {
-        guard let control, !path.isEmpty, !isStopped() else { return nil }
+        guard let control, isMounted[snapshot] || !canMount, !path.isEmpty, !isStopped() else { return nil }
         let whole = Array(snapshots[snapshot].name.utf8) + [PathBytes.slash] + path
         var status = recovery_status()
         guard whole.count < Int(PATH_MAX),
@@ -119,8 +146,9 @@ public final class DatasetView: SnapshotStore {
     private func root(of index: Int, isHeld: Bool) throws(TreeFault) -> FileDescriptor {
         guard snapshots.indices.contains(index) else { throw .gone }
         let snapshot = snapshots[index]
+        if canMount, !isMounted[index], let root = mounted(index) { return root }
         guard let control else { return try clones.root(of: snapshot.name, isHeld: isHeld, &problems) }
-        // Opening it as a directory makes ZFS mount it.
+        // Opening it as a directory makes ZFS mount it, if it has not.
         let raw = TreeReader.withPath(Array(snapshot.name.utf8)[...]) {
             kairos_openat2(control.rawValue, $0, kairos_open_path_directory, recovery_beneath)
         }
@@ -145,8 +173,31 @@ public final class DatasetView: SnapshotStore {
         return file
     }
 
-    /// Destroys the clones that were made. To be called whatever happened.
+    /// The root of a snapshot in a mount of our own; nil: it has to be had in another way, which also tells what is wrong.
+    private func mounted(_ index: Int) -> FileDescriptor? {
+        if let place = own.firstIndex(where: { $0.index == index }) {
+            own.append(own.remove(at: place))
+        } else {
+            let name = Array("\(dataset)@\(snapshots[index].name)".utf8)
+            let raw = TreeReader.withPath(name[...]) { recovery_mount_snapshot($0) }
+            guard raw >= 0 else {
+                // A kernel before 5.2, or a container that may not.
+                if [ENOSYS, EPERM, ENODEV].contains(errno) { canMount = false }
+                return nil
+            }
+            own.append((index, FileDescriptor(rawValue: raw)))
+            if own.count > Self.mostOwn { try? own.removeFirst().root.close() }
+        }
+        guard let root = own.last?.root else { return nil }
+        // The mount lasts as long as one of them is open, so no child may get it.
+        let raw = fcntl(root.rawValue, F_DUPFD_CLOEXEC, 0)
+        return raw < 0 ? nil : FileDescriptor(rawValue: raw)
+    }
+
+    /// Lets go of what was mounted, and destroys the clones that were made. To be called whatever happened.
     public func close() {
+        for mount in own { try? mount.root.close() }
+        own = []
         clones.destroyAll(&problems)
     }
 }

@@ -19,6 +19,10 @@ public struct JournalHistory: ChangeHistory {
     public func snapshotsKnownInFull(in dataset: UInt64) throws -> [String: Bool] {
         try reader.snapshots(in: dataset)
     }
+
+    public func stamps(ofDatasetNamed name: String) throws -> SnapshotStamps? {
+        try reader.stamps(ofDatasetNamed: name)
+    }
 }
 
 extension RecordedChange {

@@ -15,48 +15,46 @@ public struct SnapshotListing: Sendable {
     }
 
     /// The GUID of a dataset, and its snapshots in ZFS's order, the oldest first; none of those below it.
+    ///
+    /// ZFS walks all of a dataset's snapshots for the few figures that are wanted of each, which takes a second for a few thousand. Their
+    /// names alone are in `.zfs/snapshot`, and of a snapshot of Kairos's those figures are known for good: so where both are to be had, ZFS
+    /// is asked of the other ones only.
+    ///
+    /// - Parameters:
+    ///   - there: the names of all of its snapshots, after `@`; nil: ZFS is asked.
+    ///   - known: what was written down of its snapshots.
     public func snapshots(
-        of dataset: String, prefix: SnapshotPrefix = .standard
+        of dataset: String, prefix: SnapshotPrefix = .standard, there: [String]? = nil, known: SnapshotStamps? = nil
     ) async throws(ZFSError) -> (guid: UInt64, snapshots: [Snapshot]) {
-        // ZFS makes these values itself: none holds a newline, so none forges a row. zfs-fuse does not know -t.
-        let types = flavour == .kernel ? ["-t", "filesystem,snapshot"] : []
-        let bytes = try await command.run(
-            ["get", "-H", "-p", "-d", "1"] + types
-                + ["-o", "name,property,value", "guid,creation,createtxg", dataset],
-            outputLimit: ZFSCommand.snapshotsLimit)
-        return Self.parse(bytes, dataset, prefix)
-    }
-
-    static func parse(
-        _ bytes: [UInt8], _ dataset: String, _ prefix: SnapshotPrefix
-    ) -> (guid: UInt64, snapshots: [Snapshot]) {
-        struct Values {
-            var guid: UInt64?
-            var creation: Int64?
-            var createtxg: UInt64?
-        }
-        let start = Array((dataset + "@").utf8)
-        var values: [String: Values] = [:]
-        var guid: UInt64 = 0
-        for row in ZFSOutput.table(bytes, columns: 3).rows {
-            if row[0] == dataset, row[1] == "guid" { guid = UInt64(row[2]) ?? 0 }
-            guard row[0].utf8.starts(with: start) else { continue }
-            let name = String(decoding: row[0].utf8.dropFirst(start.count), as: UTF8.self)
-            // `zfs diff` makes and destroys it.
-            if name.hasPrefix("zfs-diff-") { continue }
-            switch row[1] {
-            case "guid": values[name, default: Values()].guid = UInt64(row[2])
-            case "creation": values[name, default: Values()].creation = Int64(row[2])
-            default: values[name, default: Values()].createtxg = UInt64(row[2])
-            }
-        }
-        let snapshots = values.map { name, values in
+        let all = try await stamps(of: dataset, prefix, there, known)
+        let snapshots = all.stamps.map { name, stamp in
             let kairos = SnapshotName(parsing: name, prefix: prefix)
             return Snapshot(
-                name: name, guid: values.guid ?? 0, createtxg: values.createtxg,
-                time: time(named: kairos, values.creation), isNamedByKairos: kairos != nil)
+                name: name, createtxg: stamp.createtxg, time: Self.time(named: kairos, stamp.creation),
+                isNamedByKairos: kairos != nil)
         }
-        return (guid, snapshots.sorted(by: isBefore))
+        return (all.guid, snapshots.sorted(by: Self.isBefore))
+    }
+
+    private func stamps(
+        of dataset: String, _ prefix: SnapshotPrefix, _ there: [String]?, _ known: SnapshotStamps?
+    ) async throws(ZFSError) -> SnapshotStamps {
+        guard let there, let known else { return try await SnapshotStamps.read(of: dataset, flavour, command) }
+        var asked: [String] = []
+        var mine: [String: SnapshotStamp] = [:]
+        for name in there where !name.hasPrefix("zfs-diff-") {
+            // The name of another one may be that of one that was destroyed; Kairos takes none twice.
+            if SnapshotName(parsing: name, prefix: prefix) != nil, let stamp = known.stamps[name] {
+                mine[name] = stamp
+            } else {
+                asked.append(name)
+            }
+        }
+        var read = try await SnapshotStamps.read(asked, of: dataset, command)
+        // Another dataset of that name: what was written down is not of this one.
+        guard read.guid == known.guid else { return try await SnapshotStamps.read(of: dataset, flavour, command) }
+        read.stamps.merge(mine) { asked, _ in asked }
+        return read
     }
 
     /// ZFS's order is that of transaction groups. Without them it is that of their seconds, and within one that of Kairos's names.

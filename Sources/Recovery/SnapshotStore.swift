@@ -5,7 +5,6 @@ import SystemPackage
 public struct Snapshot: Sendable, Hashable {
     /// After `@`.
     public var name: String
-    public var guid: UInt64
     /// The transaction group that it ended; nil where ZFS does not tell.
     public var createtxg: UInt64?
     /// When it was taken: by its name where that is one of Kairos's and ZFS's own time is near it, else ZFS's.
@@ -13,9 +12,8 @@ public struct Snapshot: Sendable, Hashable {
     /// Its name is one of Kairos's.
     public var isNamedByKairos: Bool
 
-    public init(name: String, guid: UInt64, createtxg: UInt64?, time: Timestamp, isNamedByKairos: Bool) {
+    public init(name: String, createtxg: UInt64?, time: Timestamp, isNamedByKairos: Bool) {
         self.name = name
-        self.guid = guid
         self.createtxg = createtxg
         self.time = time
         self.isNamedByKairos = isNamedByKairos

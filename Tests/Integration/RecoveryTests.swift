@@ -1,7 +1,10 @@
 import Datasets
 import FoundationEssentials
 import Glibc
+import Journal
+import Recovery
 import Scratch
+import Snapshots
 import Subprocess
 import SystemPackage
 import TestSupport
@@ -278,6 +281,100 @@ extension IntegrationTests {
                     fixture, ["log", "--json", "--journal", journal + "/journal.db"], [root + Array("/last".utf8)])
                 #expect(status.isSuccess && messages.contains("read from the snapshots"), "\(messages)")
             }
+        }
+
+        @Test(
+            "of snapshots that Kairos wrote down ZFS is not asked again, and the list is the same; looking mounts nothing",
+            .enabled(if: OpenZFS.isInKernel, "zfs-fuse has no .zfs/snapshot"))
+        func stamped() async throws {
+            let journal = "/run/kairos-stamped-\(getpid())"
+            let path = journal + "/journal.db"
+            defer {
+                for suffix in ["", "-wal", "-shm"] { unlink(path + suffix) }
+                rmdir(journal)
+            }
+            try await dataset("stamped") { fixture, live in
+                let name = fixture.name("stamped")
+                func run(_ count: Int) async throws {
+                    try await KairosProcess.run(["run", "--json", "--journal", path] + .prompt + [name]) { kairos in
+                        try await kairos.ready()
+                        for number in 0..<count {
+                            let start = kairos.claim().start
+                            try write("\(number)", to: live + "/file")
+                            try await kairos.event("a snapshot", from: start) { $0.event == "snapshot" }
+                        }
+                        // It asks ZFS a moment after its start.
+                        let stamped = await wait(for: KairosProcess.patience) {
+                            let stamps = try? JournalReader(path).stamps(ofDatasetNamed: name)
+                            return count > 0 || (stamps?.stamps.count ?? 0) >= 3
+                        }
+                        #expect(stamped, "\(kairos.transcript)")
+                        _ = try await kairos.stop()
+                    }
+                }
+                try await run(3)
+                try await run(0)
+                for foreign in ["a b", "daily"] { try await fixture.zfs("snapshot", "\(name)@\(foreign)") }
+                // A name that is made again is not what it was.
+                try await fixture.patiently("destroy", "\(name)@daily")
+                try write("later", to: live + "/file")
+                try await fixture.zfs("snapshot", "\(name)@daily")
+
+                /// The list with what was written down, and without.
+                func lists() throws -> (with: [Snapshot], without: [Snapshot]) {
+                    let place = try PlaceFinder(try MountTable.read(), directory: []).find(Array(live.utf8))
+                    let history = JournalHistory(try JournalReader(path))
+                    let with = try DatasetView(place, try logging(fixture), history: history)
+                    let without = try DatasetView(place, fixture.pool.command)
+                    #expect(with.guid == without.guid)
+                    return (with.snapshots, without.snapshots)
+                }
+                func asked() throws -> [String] {
+                    defer { unlink(fixture.pool.directory + "/asking-zfs.asked") }
+                    return String(
+                        decoding: try contents(of: fixture.pool.directory + "/asking-zfs.asked"), as: UTF8.self
+                    )
+                    .split(separator: "\n").map(String.init)
+                }
+                let (with, without) = try lists()
+                #expect(with == without && with.count >= 5)
+                #expect(with.last?.name == "daily")
+                #expect(Set(try asked()) == [name, name + "@a b", name + "@daily"])
+
+                let (status, output, messages) = try await kairos(
+                    fixture, ["log", "--json"], [Array((live + "/file").utf8)])
+                #expect(status.isSuccess, "\(messages)")
+                #expect(try decode([Row].self, output).count { $0.event == "version" } >= 4)
+                #expect(!(try MountTable.read().entries.contains { $0.source.starts(with: Array((name + "@").utf8)) }))
+
+                // Another dataset of that name: nothing of what was written down is its own.
+                try await fixture.patiently("destroy", "-r", name)
+                try await fixture.zfs("create", name)
+                for other in with.prefix(2) { try await fixture.zfs("snapshot", "\(name)@\(other.name)") }
+                let (new, all) = try lists()
+                #expect(new == all && new.count == 2 && new.first?.createtxg != with.first?.createtxg)
+                #expect(try asked().contains("-d"))
+            }
+        }
+
+        /// A `zfs` that does what the real one does, and writes down what `zfs get` is asked about.
+        private func logging(_ fixture: Fixture) throws -> ZFSCommand {
+            let path = fixture.pool.directory + "/asking-zfs"
+            try write(
+                """
+                #!/bin/sh
+                seen=
+                for argument; do
+                    case $argument in
+                    -d) echo -d >>"$0.asked" ;;
+                    guid,*) seen=1 ;;
+                    *) [ -z "$seen" ] || printf '%s\\n' "$argument" >>"$0.asked" ;;
+                    esac
+                done
+                exec '\(fixture.pool.command.zfs)' "$@"
+
+                """, to: path, mode: 0o755)
+            return ZFSCommand(zfs: path)
         }
 
         // MARK: What is wrong

@@ -17,7 +17,7 @@ final class FakeStore: SnapshotStore {
     init(_ model: HistoryModel, names: (Int) -> String = { "s\($0)" }, hasGenerations: Bool = true) {
         snapshots = model.snapshots.indices.map { index in
             Snapshot(
-                name: names(index), guid: UInt64(index + 1), createtxg: UInt64(index * 10 + 10),
+                name: names(index), createtxg: UInt64(index * 10 + 10),
                 time: Timestamp(milliseconds: Int64(index) * 60_000 + 1_000_000_000), isNamedByKairos: false)
         }
         var inodes: [Int: UInt64] = [:]

@@ -57,7 +57,7 @@ public struct RecoveryBench: Sendable {
         let journal = place + "/journal.db"
         try writeJournal(journal)
         let store = try DirectoryStore(place, snapshots: list, versions: versions)
-        let (file, below) = (Array("docs/report".utf8), Array("work".utf8))
+        let (file, below) = (Array("docs/report".utf8), Array("files".utf8))
         var rows = [
             Row(name: "kairos log FILE, from the journal"), Row(name: "kairos log FILE, without a journal"),
             Row(name: "stat of FILE in each snapshot"), Row(name: "kairos deleted DIR, from the journal"),
@@ -135,7 +135,7 @@ public struct RecoveryBench: Sendable {
         (0..<snapshots).map { index in
             let time = Timestamp(milliseconds: 1_700_000_000_000 + Int64(index) * 60_000)
             return Snapshot(
-                name: "s\(index)", guid: UInt64(index + 10), createtxg: UInt64(index + 1), time: time,
+                name: "s\(index)", createtxg: UInt64(index + 1), time: time,
                 isNamedByKairos: true)
         }
     }
@@ -143,12 +143,12 @@ public struct RecoveryBench: Sendable {
     private func makeTrees(_ place: String) throws {
         for version in 0..<versions {
             let tree = "\(place)/\(version)"
-            for name in ["", "/docs", "/work"] where mkdir(tree + name, 0o755) != 0 {
+            for name in ["", "/docs", "/files"] where mkdir(tree + name, 0o755) != 0 {
                 throw Failure(description: "cannot make \(SafeText.line(tree + name)): \(Errno(rawValue: errno))")
             }
             try make("\(tree)/docs/report", "version \(version)\n")
             for file in version * Self.deletedEach..<files {
-                let path = "/work/file-\(file)"
+                let path = "/files/file-\(file)"
                 if version == 0 {
                     try make(tree + path, "\(file)\n")
                 } else if link("\(place)/\(version - 1)\(path)", tree + path) != 0 {
@@ -183,7 +183,7 @@ public struct RecoveryBench: Sendable {
             if index % step == 0, index / step < versions, version > 0 {
                 rows.append(change("docs/report", .write))
                 for file in (version - 1) * Self.deletedEach..<version * Self.deletedEach {
-                    rows.append(change("work/file-\(file)", .unlink))
+                    rows.append(change("files/file-\(file)", .unlink))
                 }
             }
             journal.add(

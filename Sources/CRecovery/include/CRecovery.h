@@ -32,6 +32,12 @@ extern const uint64_t recovery_beneath;
 extern const uint64_t recovery_beneath_same_mount;
 extern const uint64_t recovery_no_symlinks;
 
+/*
+ * Mounts a snapshot (`dataset@name`, of the kernel's ZFS) read-only where nobody sees it, and returns its root directory,
+ * opened like O_PATH. The mount goes when that is closed, and with it whatever was not opened below it. Root alone may.
+ */
+int recovery_mount_snapshot(const char *snapshot);
+
 /* getdents64(2): the records as the kernel writes them. */
 ssize_t recovery_directory_entries(int directory, void *buffer, size_t size);
 /* The generation of the inode behind an O_PATH descriptor, from its file handle; fails where no handle tells it. */
