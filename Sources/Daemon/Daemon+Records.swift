@@ -142,9 +142,13 @@ extension Daemon {
     }
 
     private func note(_ record: Record, of dataset: WatchedDataset, paths: [[UInt8]?], epoch: UInt64) {
-        if journal != nil { dataset.note(record, paths: paths, epoch: epoch) }
+        let command = commands.bytes(of: record.process.name)
+        if journal != nil { dataset.note(record, by: command, paths: paths, epoch: epoch) }
         let wasRelevant = dataset.isRelevant
-        dataset.note(record.operation, paths: paths, actor: record.actor, epoch: epoch)
+        dataset.note(
+            record.operation, paths: paths,
+            actor: ChangeSummary.Actor(pid: record.process.pid, user: record.process.user, command: command),
+            epoch: epoch)
         if dataset.isRelevant, !wasRelevant { mustReadSlots = true }
         guard configuration.tellsChanges, !record.operation.isDisjoint(with: .changes), dataset.counts(paths) else {
             return
@@ -257,8 +261,13 @@ extension Daemon {
     func resolverDeadline(_ now: UInt64) -> UInt64? { resolvingSince.map { $0 + Self.resolverLimit } }
 }
 
-extension Record {
-    var actor: ChangeSummary.Actor {
-        ChangeSummary.Actor(pid: process.pid, user: process.user, command: process.command)
+/// A process's name as an array, made once for records in a row: a burst is one process's as a rule.
+struct CommandNames {
+    private var last = CommandName([])
+    private var bytes: [UInt8] = []
+
+    mutating func bytes(of name: CommandName) -> [UInt8] {
+        if name != last { (last, bytes) = (name, name.bytes) }
+        return bytes
     }
 }

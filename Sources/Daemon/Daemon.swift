@@ -89,6 +89,7 @@ public final class Daemon {
     var resolvingSince: UInt64?
     var candidates: [Record] = []
     var recordsTaken: UInt64 = 0
+    var commands = CommandNames()
     /// A record told of what a slot has, or made it count: its slot may have been read before.
     var mustReadSlots = false
     /// When candidates may wake this thread again.

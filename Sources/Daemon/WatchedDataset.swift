@@ -151,7 +151,7 @@ final class WatchedDataset {
     }
 
     /// Takes a record into what the journal is told.
-    func note(_ record: Record, paths: [[UInt8]?], epoch: UInt64) {
+    func note(_ record: Record, by command: [UInt8], paths: [[UInt8]?], epoch: UInt64) {
         guard let kind = ChangeKind(record.operation), !record.isUnlinked else { return }
         let isOfAttempt = epoch < self.epoch && attempt?.epoch == epoch
         guard let path = paths.first ?? nil, !paths.contains(where: { $0 == nil }) else {
@@ -162,7 +162,7 @@ final class WatchedDataset {
         let isNamed = record.name != nil
         let change = JournalChange(
             path: path, newPath: paths.count > 1 ? paths[1] : nil, inode: isNamed ? 0 : record.inode,
-            generation: isNamed ? 0 : record.generation, kinds: ChangeKinds(kind), command: record.process.command,
+            generation: isNamed ? 0 : record.generation, kinds: ChangeKinds(kind), command: command,
             pid: record.process.pid, user: record.process.user, first: Int64(clamping: record.begun),
             last: Int64(clamping: record.time))
         // One that comes too late for its snapshot is told with the next one.
