@@ -130,14 +130,8 @@ public final class DatasetView: SnapshotStore {
 
     public func glance(at path: [UInt8], in snapshot: Int) -> FileStatus? {
         guard let control, isMounted[snapshot] || !canMount, !path.isEmpty, !isStopped() else { return nil }
-        let whole = Array(snapshots[snapshot].name.utf8) + [PathBytes.slash] + path
-        var status = recovery_status()
-        guard whole.count < Int(PATH_MAX),
-            TreeReader.withPath(whole[...], { recovery_status(control.rawValue, $0, &status) }) == 0,
-            // A snapshot that was not mounted, or a link into the live files.
-            DeviceNumber(major: status.major, minor: status.minor) != device
-        else { return nil }
-        return FileStatus(status)
+        // Not what lies on the dataset itself: a snapshot that was not mounted, or a link into the live files.
+        return TreeReader.glance(at: path, in: snapshots[snapshot].name, below: control, butOn: device)
     }
 
     /// The root directory of a snapshot, which the caller closes before the view; it can be read until then.

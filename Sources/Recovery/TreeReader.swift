@@ -26,11 +26,32 @@ public struct TreeReader: FileTree {
         return result == nil ? nil : FileStatus(status)
     }
 
-    /// What a path shows below a directory, links on the way followed; nil: nothing.
-    public static func glance(at path: [UInt8], below root: FileDescriptor) -> FileStatus? {
-        var status = recovery_status()
-        guard withPath(path[...], { recovery_status(root.rawValue, $0, &status) }) == 0 else { return nil }
-        return FileStatus(status)
+    /// What a path shows in one of the directories below another one, links on the way followed; nil: nothing.
+    ///
+    /// It is called for each of thousands of snapshots: so nothing is allocated.
+    ///
+    /// - Parameter device: what is on this one is nothing.
+    public static func glance(
+        at path: [UInt8], in directory: String, below root: FileDescriptor, butOn device: DeviceNumber? = nil
+    ) -> FileStatus? {
+        var directory = directory
+        return directory.withUTF8 { name in
+            let length = name.count + path.count + 1
+            guard length < Int(PATH_MAX) else { return nil }
+            return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: length + 1) { room in
+                var end = room.update(fromContentsOf: name)
+                room[end] = PathBytes.slash
+                end = room[(end + 1)...].update(fromContentsOf: path)
+                room[end] = 0
+                var status = recovery_status()
+                let result = room.withMemoryRebound(to: CChar.self) {
+                    $0.baseAddress.map { recovery_status(root.rawValue, $0, &status) } ?? -1
+                }
+                guard result == 0 else { return nil }
+                if let device, DeviceNumber(major: status.major, minor: status.minor) == device { return nil }
+                return FileStatus(status)
+            }
+        }
     }
 
     public func entries(of directory: [UInt8]) throws(TreeFault) -> [DirectoryEntry]? {

@@ -257,7 +257,6 @@ private final class DirectoryStore: SnapshotStore {
     func glance(at path: [UInt8], in snapshot: Int) -> FileStatus? {
         looked.insert(snapshot)
         let version = min(snapshot / max(snapshots.count / versions, 1), versions - 1)
-        let whole = Array("\(version)/".utf8) + path
-        return TreeReader.glance(at: whole, below: root)
+        return TreeReader.glance(at: path, in: "\(version)", below: root)
     }
 }
