@@ -16,6 +16,7 @@ struct RecoveryBenchCommand: ParsableCommand {
             EXAMPLES:
               kairos bench recovery
               kairos bench recovery --snapshots 500 --changes 100000
+              kairos bench recovery --pool tank                      the commands as they are, on as many snapshots of a dataset made there
               kairos bench recovery --file /tank/home/thesis.tex     'kairos log' of it, beside a loop over .zfs/snapshot
             """)
 
@@ -33,6 +34,12 @@ struct RecoveryBenchCommand: ParsableCommand {
 
     @Option(help: ArgumentHelp("Ask for this file instead, in its own snapshots (OpenZFS).", valueName: "path"))
     var file: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Take that many snapshots of a dataset made below this one, time the commands there, and destroy it (OpenZFS).",
+            valueName: "pool"))
+    var pool: String?
 
     @Option(help: .hidden)
     var zfsCommand: String?
@@ -58,8 +65,12 @@ struct RecoveryBenchCommand: ParsableCommand {
         bench.note = { Output.message($0) }
         let rows: [Figure]
         do {
-            rows = Figure.figures(
-                try file.map { try bench.run(on: $0, try ZFSAccess.command(at: zfsCommand)) } ?? bench.run(), seed)
+            if let pool {
+                rows = Figure.figures(try poolBench(pool, seed).run(), seed)
+            } else {
+                rows = Figure.figures(
+                    try file.map { try bench.run(on: $0, try ZFSAccess.command(at: zfsCommand)) } ?? bench.run(), seed)
+            }
         } catch let exit as ExitCode {
             throw exit
         } catch { throw Output.failure("\(error)") }
@@ -74,6 +85,13 @@ struct RecoveryBenchCommand: ParsableCommand {
             ])
         }
         table.print()
+    }
+
+    private func poolBench(_ pool: String, _ seed: UInt64) throws -> RecoveryPoolBench {
+        var bench = RecoveryPoolBench(pool: pool, program: try Output.ownPath(), seed: seed)
+        (bench.snapshots, bench.changes, bench.rounds) = (snapshots, changes, rounds)
+        bench.note = { Output.message($0) }
+        return bench
     }
 
     private struct Figure: Encodable {
@@ -94,8 +112,8 @@ struct RecoveryBenchCommand: ParsableCommand {
                     what: row.name, milliseconds: times[times.count / 2], low: times[0], high: times[times.count - 1],
                     looked: row.looked > 0 ? row.looked : nil, found: row.found, seed: seed)
             }
-            // Three and three: from the journal, without one, the loop; or without one and the loop.
-            let group = rows.count == 2 ? 2 : 3
+            // Three and three: from the journal, without one, the loop; or without one and the loop. On a pool one loop for all.
+            let group = rows.count == 8 ? 8 : rows.count == 2 ? 2 : 3
             for index in result.indices where index % group < group - 1 {
                 let loop = index / group * group + group - 1
                 result[index].toLoop = result[index].milliseconds / result[loop].milliseconds
