@@ -44,6 +44,14 @@ extension IntegrationTests {
             var problems: [String]
         }
 
+        struct Recovery: Decodable {
+            var what: String
+            var milliseconds: Double
+            var toLoop: Double?
+            var looked: Int?
+            var found: Int
+        }
+
         private func rows<Row: Decodable>(_ arguments: [String]) async throws -> [Row] {
             let (status, output, messages) = try await KairosProcess.output(
                 ["bench"] + arguments + ["--json"], timeout: .seconds(600))
@@ -51,6 +59,30 @@ extension IntegrationTests {
             let decoder = JSONDecoder()
             decoder.keyDecodingStrategy = .convertFromSnakeCase
             return try decoder.decode([Row].self, from: Data(output.utf8))
+        }
+
+        @Test("recovery: with the journal and without the same is found, and the loops look at all")
+        func recovery() async throws {
+            let rows: [Recovery] = try await rows([
+                "recovery", "--snapshots", "40", "--changes", "400", "--rounds", "1",
+            ])
+            #expect(rows.map(\.found) == [20, 20, 20, 190, 190, 1000], "\(rows)")
+            #expect(rows[1].looked == 40 && rows[4].looked == 40 && rows.count { $0.toLoop != nil } == 4)
+            #expect(try #require(rows[0].looked) <= 40)
+        }
+
+        @Test(
+            "recovery on a pool: each command runs, the loops find all versions, and nothing stays",
+            .enabled(if: OpenZFS.isInKernel && !OpenZFS.isBrief, "zfs-fuse has no .zfs/snapshot"))
+        func recoveryOnPool() async throws {
+            let fixture = try Fixture.current()
+            let before = try await fixture.zfs("list", "-H", "-o", "name", "-r", fixture.pool.name)
+            let rows: [Recovery] = try await rows([
+                "recovery", "--pool", fixture.pool.name, "--snapshots", "40", "--changes", "400", "--rounds", "1",
+            ])
+            #expect(rows.count == 8 && rows.allSatisfy { $0.milliseconds > 0 && $0.found > 0 }, "\(rows)")
+            #expect(rows.suffix(2).allSatisfy { $0.looked == 40 && $0.found == 20 }, "\(rows)")
+            #expect(try await fixture.zfs("list", "-H", "-o", "name", "-r", fixture.pool.name) == before)
         }
 
         @Test("cost: each set, each call and the files, with nothing and with Kairos")
