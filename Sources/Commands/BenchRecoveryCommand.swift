@@ -59,17 +59,19 @@ struct RecoveryBenchCommand: ParsableCommand {
         Output.ignoreBrokenPipe()
         let seed = seed ?? UInt64.random(in: 0..<1 << 32)
         var bench = RecoveryBench(directory: directory, seed: seed)
-        bench.snapshots = snapshots
-        bench.changes = changes
+        (bench.past.snapshots, bench.past.changes) = (snapshots, changes)
         bench.rounds = rounds
         bench.note = { Output.message($0) }
         let rows: [Figure]
         do {
             if let pool {
-                rows = Figure.figures(try poolBench(pool, seed).run(), seed)
+                rows = Figure.figures(try poolBench(pool, seed).run(), seed, group: 8)
             } else {
-                rows = Figure.figures(
-                    try file.map { try bench.run(on: $0, try ZFSAccess.command(at: zfsCommand)) } ?? bench.run(), seed)
+                rows =
+                    try file.map {
+                        Figure.figures(
+                            try bench.run(on: $0, try ZFSAccess.command(at: zfsCommand)), seed, group: 2)
+                    } ?? Figure.figures(bench.run(), seed, group: 3)
             }
         } catch let exit as ExitCode {
             throw exit
@@ -89,7 +91,7 @@ struct RecoveryBenchCommand: ParsableCommand {
 
     private func poolBench(_ pool: String, _ seed: UInt64) throws -> RecoveryPoolBench {
         var bench = RecoveryPoolBench(pool: pool, program: try Output.ownPath(), seed: seed)
-        (bench.snapshots, bench.changes, bench.rounds) = (snapshots, changes, rounds)
+        (bench.past.snapshots, bench.past.changes, bench.rounds) = (snapshots, changes, rounds)
         bench.note = { Output.message($0) }
         return bench
     }
@@ -105,15 +107,14 @@ struct RecoveryBenchCommand: ParsableCommand {
         var found: Int
         var seed: UInt64
 
-        static func figures(_ rows: [RecoveryBench.Row], _ seed: UInt64) -> [Figure] {
+        /// - Parameter group: so many rows have one loop, which is their last.
+        static func figures(_ rows: [RecoveryBench.Row], _ seed: UInt64, group: Int) -> [Figure] {
             var result = rows.map { row in
                 let times = row.times.map { Double($0.nanoseconds) / 1e6 }.sorted()
                 return Figure(
                     what: row.name, milliseconds: times[times.count / 2], low: times[0], high: times[times.count - 1],
                     looked: row.looked > 0 ? row.looked : nil, found: row.found, seed: seed)
             }
-            // Three and three: from the journal, without one, the loop; or without one and the loop. On a pool one loop for all.
-            let group = rows.count == 8 ? 8 : rows.count == 2 ? 2 : 3
             for index in result.indices where index % group < group - 1 {
                 let loop = index / group * group + group - 1
                 result[index].toLoop = result[index].milliseconds / result[loop].milliseconds

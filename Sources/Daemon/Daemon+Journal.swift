@@ -75,14 +75,14 @@ extension Daemon {
 
     /// A snapshot was taken: what ZFS says of it is noted together with that of others.
     func stampLater(_ name: String, of dataset: WatchedDataset) {
-        guard stamps(dataset) else { return }
+        guard keepsStamps(dataset) else { return }
         dataset.unstamped.append(name)
         if dataset.unstamped.count >= Self.stampGroup { stamp(dataset) }
     }
 
     /// Asks ZFS about the snapshots whose place among others the journal does not know, so that whoever looks back need not.
     private func stamp(_ dataset: WatchedDataset) {
-        guard stamps(dataset), !dataset.isStamping, !dataset.unstamped.isEmpty else { return }
+        guard keepsStamps(dataset), !dataset.isStamping, !dataset.unstamped.isEmpty else { return }
         let names = dataset.unstamped
         dataset.unstamped = []
         dataset.isStamping = true
@@ -94,7 +94,7 @@ extension Daemon {
     }
 
     /// Not with zfs-fuse: it has no directory of all snapshots' names, so who looks back asks for all of them anyhow.
-    private func stamps(_ dataset: WatchedDataset) -> Bool {
+    private func keepsStamps(_ dataset: WatchedDataset) -> Bool {
         journal != nil && dataset.mounted?.flavour == .kernel
     }
 

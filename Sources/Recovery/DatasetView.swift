@@ -140,7 +140,7 @@ public final class DatasetView: SnapshotStore {
     private func root(of index: Int, isHeld: Bool) throws(TreeFault) -> FileDescriptor {
         guard snapshots.indices.contains(index) else { throw .gone }
         let snapshot = snapshots[index]
-        if canMount, !isMounted[index], let root = mounted(index) { return root }
+        if canMount, !isMounted[index], let root = ownRoot(of: index) { return root }
         guard let control else { return try clones.root(of: snapshot.name, isHeld: isHeld, &problems) }
         // Opening it as a directory makes ZFS mount it, if it has not.
         let raw = TreeReader.withPath(Array(snapshot.name.utf8)[...]) {
@@ -168,7 +168,7 @@ public final class DatasetView: SnapshotStore {
     }
 
     /// The root of a snapshot in a mount of our own; nil: it has to be had in another way, which also tells what is wrong.
-    private func mounted(_ index: Int) -> FileDescriptor? {
+    private func ownRoot(of index: Int) -> FileDescriptor? {
         if let place = own.firstIndex(where: { $0.index == index }) {
             own.append(own.remove(at: place))
         } else {

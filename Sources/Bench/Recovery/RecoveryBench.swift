@@ -26,11 +26,7 @@ public struct RecoveryBench: Sendable {
         public var found = 0
     }
 
-    public var snapshots = 2000
-    public var changes = 1_000_000
-    /// The file has as many versions, and as often files of the directory are deleted.
-    public var versions = 20
-    public var files = 1000
+    public var past = RecoveryPast()
     public var rounds = 11
     public var seed: UInt64
     /// Where the directories are made.
@@ -42,8 +38,6 @@ public struct RecoveryBench: Sendable {
         self.seed = seed
     }
 
-    /// What is deleted with each version.
-    private static let deletedEach = 10
     private static let guid: UInt64 = 1
 
     public func run() throws -> [Row] {
@@ -52,11 +46,11 @@ public struct RecoveryBench: Sendable {
             throw Failure(description: "cannot make \(SafeText.line(place)): \(Errno(rawValue: errno))")
         }
         defer { TraceBench.remove(place) }
-        note("making \(versions) trees, and a journal of \(changes) changes in \(snapshots) snapshots")
+        note("making \(past.versions) trees, and a journal of \(past.changes) changes in \(past.snapshots) snapshots")
         try makeTrees(place)
         let journal = place + "/journal.db"
         try writeJournal(journal)
-        let store = try DirectoryStore(place, snapshots: list, versions: versions)
+        let store = try DirectoryStore(place, list, past)
         let (file, below) = (Array("docs/report".utf8), Array("files".utf8))
         var rows = [
             Row(name: "kairos log FILE, from the journal"), Row(name: "kairos log FILE, without a journal"),
@@ -132,7 +126,7 @@ public struct RecoveryBench: Sendable {
     }
 
     private var list: [Snapshot] {
-        (0..<snapshots).map { index in
+        (0..<past.snapshots).map { index in
             let time = Timestamp(milliseconds: 1_700_000_000_000 + Int64(index) * 60_000)
             return Snapshot(
                 name: "s\(index)", createtxg: UInt64(index + 1), time: time,
@@ -141,13 +135,13 @@ public struct RecoveryBench: Sendable {
     }
 
     private func makeTrees(_ place: String) throws {
-        for version in 0..<versions {
+        for version in 0..<past.versions {
             let tree = "\(place)/\(version)"
             for name in ["", "/docs", "/files"] where mkdir(tree + name, 0o755) != 0 {
                 throw Failure(description: "cannot make \(SafeText.line(tree + name)): \(Errno(rawValue: errno))")
             }
             try make("\(tree)/docs/report", "version \(version)\n")
-            for file in version * Self.deletedEach..<files {
+            for file in past.files(of: version) {
                 let path = "/files/file-\(file)"
                 if version == 0 {
                     try make(tree + path, "\(file)\n")
@@ -166,30 +160,10 @@ public struct RecoveryBench: Sendable {
 
     private func writeJournal(_ path: String) throws {
         let journal = try Journal(path, report: { [note] report in note("\(report)") })
-        let each = changes / snapshots
-        let step = max(snapshots / versions, 1)
-        for index in 0..<snapshots {
-            let time = Int64(1_700_000_000_000 + index * 60_000) * 1_000_000
-            func change(_ path: String, _ kind: ChangeKind) -> JournalChange {
-                JournalChange(
-                    path: Array(path.utf8), inode: 1, generation: 1, kinds: ChangeKinds(kind),
-                    command: Array("bench".utf8), pid: 1, user: 0, first: time, last: time)
-            }
-            var rows = (0..<each).map { number in
-                // One in ten is a deletion, somewhere else.
-                change("other/d\(number % 50)/f\(index)-\(number)", number % 10 == 0 ? .unlink : .write)
-            }
-            let version = min(index / step, versions - 1)
-            if index % step == 0, index / step < versions, version > 0 {
-                rows.append(change("docs/report", .write))
-                for file in (version - 1) * Self.deletedEach..<version * Self.deletedEach {
-                    rows.append(change("files/file-\(file)", .unlink))
-                }
-            }
+        for index in 0..<past.snapshots {
+            let taken = Int64(1_700_000_000_000 + index * 60_000)
             journal.add(
-                JournalEntry(
-                    dataset: "bench", guid: Self.guid, snapshot: "s\(index)", taken: time / 1_000_000,
-                    trigger: "quiet", isWhole: true, changes: rows, clock: 0))
+                past.entry(index, called: "s\(index)", taken: taken, of: "bench", Self.guid, time: taken * 1_000_000))
         }
         guard journal.end(within: .seconds(600)) else { throw Failure(description: "the journal was not written") }
     }
@@ -198,9 +172,8 @@ public struct RecoveryBench: Sendable {
     private func statLoop(_ place: String, _ name: String) -> Int {
         var found: Set<UInt64> = []
         var status = stat()
-        let step = max(snapshots / versions, 1)
-        for index in 0..<snapshots {
-            let path = "\(place)/\(min(index / step, versions - 1))/\(name)"
+        for index in 0..<past.snapshots {
+            let path = "\(place)/\(past.version(in: index))/\(name)"
             if lstat(path, &status) == 0 { found.insert(UInt64(status.st_ino)) }
         }
         return found.count
@@ -208,7 +181,7 @@ public struct RecoveryBench: Sendable {
 
     private func namesLoop(_ store: DirectoryStore, _ directory: [UInt8]) throws -> Int {
         var names: Set<[UInt8]> = []
-        for index in 0..<snapshots {
+        for index in 0..<past.snapshots {
             let entries = try store.look(into: .snapshot(index)) { (tree) throws(TreeFault) in
                 try tree.entries(of: directory)
             }
@@ -224,17 +197,17 @@ private final class DirectoryStore: SnapshotStore {
     let hasCoarseTimes = false
     var looked: Set<Int> = []
     private let place: String
-    private let versions: Int
+    private let past: RecoveryPast
     /// Of the directory that holds them all, as `.zfs/snapshot` does.
     private let root: FileDescriptor
 
-    init(_ place: String, snapshots: [Snapshot], versions: Int) throws {
+    init(_ place: String, _ snapshots: [Snapshot], _ past: RecoveryPast) throws {
         let raw = open(place, kairos_open_only_path | O_DIRECTORY | O_CLOEXEC)
         guard raw >= 0 else { throw RecoveryBench.Failure(description: "cannot open \(SafeText.line(place))") }
         root = FileDescriptor(rawValue: raw)
         self.place = place
         self.snapshots = snapshots
-        self.versions = versions
+        self.past = past
     }
 
     deinit { try? root.close() }
@@ -242,10 +215,10 @@ private final class DirectoryStore: SnapshotStore {
     func look<Value>(
         into place: Place, _ body: (any FileTree) throws(TreeFault) -> Value
     ) throws(TreeFault) -> Value {
-        var version = versions - 1
+        var version = past.versions - 1
         if case .snapshot(let index) = place {
             looked.insert(index)
-            version = min(index / max(snapshots.count / versions, 1), versions - 1)
+            version = past.version(in: index)
         }
         let raw = open("\(self.place)/\(version)", kairos_open_only_path | O_DIRECTORY | O_CLOEXEC)
         guard raw >= 0 else { throw .failed("open a tree", Errno(rawValue: errno)) }
@@ -256,7 +229,6 @@ private final class DirectoryStore: SnapshotStore {
 
     func glance(at path: [UInt8], in snapshot: Int) -> FileStatus? {
         looked.insert(snapshot)
-        let version = min(snapshot / max(snapshots.count / versions, 1), versions - 1)
-        return TreeReader.glance(at: path, in: "\(version)", below: root)
+        return TreeReader.glance(at: path, in: "\(past.version(in: snapshot))", below: root)
     }
 }

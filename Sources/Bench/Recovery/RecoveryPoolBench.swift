@@ -12,10 +12,7 @@ import Tracing
 /// snapshot what `kairos run` would have said. No snapshot is mounted until the plain loops have ZFS mount them all.
 public struct RecoveryPoolBench: Sendable {
     public var pool: String
-    public var snapshots = 2000
-    public var changes = 1_000_000
-    public var versions = 20
-    public var files = 1000
+    public var past = RecoveryPast()
     public var rounds = 11
     public var seed: UInt64
     /// This program.
@@ -27,8 +24,6 @@ public struct RecoveryPoolBench: Sendable {
         self.program = program
         self.seed = seed
     }
-
-    private static let deletedEach = 10
 
     public func run() throws -> [RecoveryBench.Row] {
         let place = try BenchPool(in: pool)
@@ -43,7 +38,7 @@ public struct RecoveryPoolBench: Sendable {
         let directory = String(decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         defer { TraceBench.remove(directory) }
         let dataset = try place.make("recovery")
-        note("making \(snapshots) snapshots of \(dataset.name), and a journal of \(changes) changes")
+        note("making \(past.snapshots) snapshots of \(dataset.name), and a journal of \(past.changes) changes")
         let names = try makeHistory(dataset, place, directory + "/journal.db")
         return try measure(dataset, names, directory + "/journal.db", place.command)
     }
@@ -58,25 +53,17 @@ public struct RecoveryPoolBench: Sendable {
             throw RecoveryBench.Failure(
                 description: "cannot make \(SafeText.line(root + name)): \(Errno(rawValue: errno))")
         }
-        for file in 0..<files { try write("\(file)\n", to: "\(root)/files/file-\(file)") }
+        for file in past.files(of: 0) { try write("\(file)\n", to: "\(root)/files/file-\(file)") }
         let engine = ChosenEngine.automatic(kernelHasZFS: true).engine(pool.command, flavour: pool.flavour)
         let journal = try Journal(path, report: { [note] report in note("\(report)") })
         let guid = try stamps(dataset.name, pool.command).guid
         var namer = SnapshotNamer()
         var names: [String] = []
-        let step = max(snapshots / versions, 1)
-        for index in 0..<snapshots {
-            var changed: [(String, ChangeKind)] = []
-            if index % step == 0, index / step < versions {
-                let version = index / step
+        for index in 0..<past.snapshots {
+            if let version = past.newVersion(in: index) {
                 try write("version \(version)\n", to: root + "/docs/report")
-                changed.append(("docs/report", .write))
-                for file in version * Self.deletedEach..<(version + 1) * Self.deletedEach where version > 0 {
-                    guard unlink("\(root)/files/file-\(file)") == 0 else {
-                        throw RecoveryBench.Failure(
-                            description: "cannot delete file-\(file): \(Errno(rawValue: errno))")
-                    }
-                    changed.append(("files/file-\(file)", .unlink))
+                for file in past.deleted(with: version) where unlink("\(root)/files/file-\(file)") != 0 {
+                    throw RecoveryBench.Failure(description: "cannot delete file-\(file): \(Errno(rawValue: errno))")
                 }
             }
             let before = SystemClock.wallOffset() + Int64(clamping: SystemClock.monotonic())
@@ -90,19 +77,10 @@ public struct RecoveryPoolBench: Sendable {
             let taken = try result.get()
             namer.note(taken.name)
             names.append(taken.name.text)
-            changed += (0..<changes / snapshots).map { number -> (String, ChangeKind) in
-                // One in ten is a deletion, somewhere else.
-                ("other/d\(number % 50)/f\(index)-\(number)", number % 10 == 0 ? .unlink : .write)
-            }
             journal.add(
-                JournalEntry(
-                    dataset: dataset.name, guid: guid, snapshot: taken.name.text, taken: taken.name.time.milliseconds,
-                    trigger: "quiet", isWhole: true,
-                    changes: changed.map { path, kind in
-                        JournalChange(
-                            path: Array(path.utf8), inode: 1, generation: 1, kinds: ChangeKinds(kind),
-                            command: Array("bench".utf8), pid: 1, user: 0, first: before, last: before)
-                    }, clock: 0))
+                past.entry(
+                    index, called: taken.name.text, taken: taken.name.time.milliseconds, of: dataset.name, guid,
+                    time: before))
         }
         note("they are there; writing the journal")
         journal.note(try stamps(dataset.name, pool.command))
