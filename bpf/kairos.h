@@ -103,7 +103,7 @@ struct kairos_slot {
 	__u64 hidden;         /* changes of files without a name, which no snapshot shows */
 	__u64 foreign_txg;    /* of the newest snapshot by somebody else, who may destroy it again */
 	__u64 begun_ns;       /* of all changes the newest beginning of a call: it was done after that */
-	__u64 reserved[1];
+	__u64 upkeep_txg;     /* the newest that holds ZFS's own upkeep, the intent log's say: no object is touched by it */
 };
 
 enum kairos_slot_flag {

@@ -22,7 +22,17 @@ struct dsl_dataset {
 	struct dmu_buf *ds_dbuf;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
+/* list_t of the Solaris porting layer: an empty one leads to itself. */
+struct list {
+	struct list_head list_head;
+};
+
 struct dmu_tx {
+	struct list tx_holds;
 	u64 tx_txg;
 };
 
@@ -52,10 +62,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__type(key, u64);
-	__type(value, u32);
+	__type(value, u8);
 } noisy SEC(".maps");
-
-enum { NOISE = 1, ACCOUNTS };
 
 static __always_inline struct kairos_slot *dataset__slot(struct dsl_dataset *ds)
 {
@@ -75,6 +83,18 @@ static __always_inline void zfs__fired(u32 probe)
 }
 
 /*
+ * ZFS's own upkeep of a dataset: blocks of the intent log, which a sync allocates whenever it comes to that, and in the sync of
+ * a group the space that users have used. A change of a file, directory or volume names what it is about to touch
+ * (dmu_tx_hold_write() and the like) before it enters a group; upkeep touches no object of theirs, and names none.
+ */
+static __always_inline bool tx__is_upkeep(struct dmu_tx *tx)
+{
+	void *head = (void *)tx + bpf_core_field_offset(struct dmu_tx, tx_holds.list_head);
+
+	return BPF_CORE_READ(tx, tx_holds.list_head.next) == head;
+}
+
+/*
  * Called when an object of a dataset is first dirtied in a transaction group. That group will not be closed before the
  * change is done, and a snapshot holds the groups up to its own: so what counts is the number, not the time.
  */
@@ -84,7 +104,6 @@ int BPF_PROG(zfs__dirty, struct dsl_dataset *ds, struct dmu_tx *tx)
 	u64 id = bpf_get_current_pid_tgid(), now, txg, old;
 	struct kairos_slot *s;
 	struct scratch *sc;
-	u32 *noise;
 
 	zfs__fired(KAIROS_PROBE_ZFS_DIRTY);
 	/* The pool's own objects have no dataset. */
@@ -94,10 +113,12 @@ int BPF_PROG(zfs__dirty, struct dsl_dataset *ds, struct dmu_tx *tx)
 	if (!s)
 		return 0;
 	txg = BPF_CORE_READ(tx, tx_txg);
-	noise = bpf_map_lookup_elem(&noisy, &id);
-	if (noise) {
-		if (*noise == NOISE)
-			raise(&s->noise_txg, txg);
+	if (tx__is_upkeep(tx)) {
+		raise(&s->upkeep_txg, txg);
+		return 0;
+	}
+	if (bpf_map_lookup_elem(&noisy, &id)) {
+		raise(&s->noise_txg, txg);
 		return 0;
 	}
 	old = READ_ONCE(s->dirty_txg);
@@ -200,7 +221,7 @@ int BPF_PROG(zfs__volume_discard, struct zvol_state *volume)
 static __always_inline int noise__begin(u32 dev)
 {
 	u64 id = bpf_get_current_pid_tgid();
-	u32 noise = NOISE;
+	u8 noise = 1;
 
 	if (device__slot(dev) != KAIROS_NO_SLOT)
 		bpf_map_update_elem(&noisy, &id, &noise, BPF_ANY);
@@ -237,29 +258,6 @@ int BPF_PROG(zfs__evict_entry, struct inode *inode)
 /* The inode is gone; its thread is not. */
 SEC("fexit/evict")
 int BPF_PROG(zfs__evict, struct inode *inode)
-{
-	u64 id = bpf_get_current_pid_tgid();
-
-	bpf_map_delete_elem(&noisy, &id);
-	return 0;
-}
-
-/*
- * The space that users and groups have used is brought up to date in the sync of a group, in objects of its own. What made
- * it change was told of, or was noise.
- */
-SEC("fentry/userquota_updates_task")
-int BPF_PROG(zfs__accounts_entry)
-{
-	u64 id = bpf_get_current_pid_tgid();
-	u32 accounts = ACCOUNTS;
-
-	bpf_map_update_elem(&noisy, &id, &accounts, BPF_ANY);
-	return 0;
-}
-
-SEC("fexit/userquota_updates_task")
-int BPF_PROG(zfs__accounts)
 {
 	u64 id = bpf_get_current_pid_tgid();
 

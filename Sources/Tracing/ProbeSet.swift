@@ -237,13 +237,11 @@ extension ProbeSet {
         // Without them a volume under constant writes seems to rest between two transaction groups.
         ProbeProgram(name: "zfs__volume_write", hook: .module("zvol_log_write"), blindSpot: ""),
         ProbeProgram(name: "zfs__volume_discard", hook: .module("zvol_log_truncate"), blindSpot: ""),
-        ProbeProgram(name: "zfs__atime_entry", hook: .function("touch_atime")),
+        // The end first: a thread that began before it was attached would pass for noisy until its next time.
         ProbeProgram(name: "zfs__atime", hook: .function("touch_atime")),
-        ProbeProgram(name: "zfs__evict_entry", hook: .function("evict")),
+        ProbeProgram(name: "zfs__atime_entry", hook: .function("touch_atime")),
         ProbeProgram(name: "zfs__evict", hook: .function("evict")),
-        // Static in the module. Where it is not to be found, the freeing of a deleted file may make an empty snapshot.
-        ProbeProgram(name: "zfs__accounts_entry", hook: .module("userquota_updates_task"), blindSpot: ""),
-        ProbeProgram(name: "zfs__accounts", hook: .module("userquota_updates_task"), blindSpot: ""),
+        ProbeProgram(name: "zfs__evict_entry", hook: .function("evict")),
     ]
 
     /// What the set cannot see on any kernel; what stands in for it is an audit.

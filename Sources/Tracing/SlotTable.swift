@@ -34,11 +34,16 @@ public struct TransactionGroups: Hashable, Sendable {
     public var foreign: UInt64
     /// The newest group that holds an access time or the like: no change, but ZFS counts it as written.
     public var noise: UInt64
+    /// The newest group that holds upkeep of ZFS's own, such as the intent log's, which it counts as written, too.
+    public var upkeep: UInt64
     /// CLOCK_MONOTONIC nanoseconds of the change that made `dirty` pass `captured`.
     public var dirtied: UInt64
 
     /// Whether there is a change that no snapshot of ours holds.
     public var isDirty: Bool { dirty > captured }
+
+    /// Whether ZFS counts something as written that no snapshot of ours holds, though it is no change.
+    public var hasNoise: Bool { max(noise, upkeep) > captured }
 
     /// Whether somebody else's snapshot has it, if that is still there.
     public var isForeign: Bool { isDirty && dirty <= foreign }
@@ -85,7 +90,7 @@ public final class SlotTable: Sendable {
         return TransactionGroups(
             dirty: dirty, captured: slots.load64(at: base + Field.captured),
             foreign: slots.load64(at: base + Field.foreign), noise: slots.load64(at: base + Field.noise),
-            dirtied: slots.load64(at: base + Field.dirtied))
+            upkeep: slots.load64(at: base + Field.upkeep), dirtied: slots.load64(at: base + Field.dirtied))
     }
 
     /// ZFS says that everything up to this group is in a snapshot.
@@ -112,7 +117,7 @@ public final class SlotTable: Sendable {
     /// What was told of transaction groups holds no more: a pool that was imported by an earlier group counts from there. To
     /// be followed by a check.
     public func forgetGroups(_ slot: Int) {
-        for field in [Field.dirty, Field.captured, Field.foreign, Field.noise, Field.dirtied] {
+        for field in [Field.dirty, Field.captured, Field.foreign, Field.noise, Field.upkeep, Field.dirtied] {
             slots.store64(0, at: Self.base(slot) + field)
         }
     }
@@ -178,6 +183,7 @@ public final class SlotTable: Sendable {
         static let captured = offset(\.captured_txg)
         static let foreign = offset(\.foreign_txg)
         static let noise = offset(\.noise_txg)
+        static let upkeep = offset(\.upkeep_txg)
         static let dirtied = offset(\.dirtied_ns)
         static let flags = offset(\.flags)
 

@@ -77,6 +77,7 @@ static const struct {
     {"close", SYS_close},
     {"fsync", SYS_fsync},
     {"fdatasync", SYS_fdatasync},
+    {"sync_file_range", SYS_sync_file_range},
     {"read", SYS_read},
     {"pread64", SYS_pread64},
     {"lseek", SYS_lseek},
