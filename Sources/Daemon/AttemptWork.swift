@@ -14,6 +14,8 @@ enum AttemptWork {
         /// A volume whose block device is to be written back first.
         var flushesVolume = false
         var groups: Groups
+        /// The last snapshot taken of it: its name after `@`.
+        var lastTaken: String?
         var properties: [SnapshotProperty]
     }
 
@@ -21,6 +23,10 @@ enum AttemptWork {
     struct Groups: Sendable {
         let slots: SlotTable
         let slot: Int
+
+        /// Whether that can be relied on.
+        var tell: Bool { slots.hasGroups(slot) }
+        var now: TransactionGroups { slots.groups(slot) }
     }
 
     /// Flushes on a thread that may block.
@@ -70,22 +76,44 @@ enum AttemptWork {
 
     /// Whether the dataset differs from its newest snapshot. After the flush: stores to mappings are ZFS's by then.
     ///
-    /// - Parameter isAudit: nothing was seen to change. Then what ZFS says to be no change is none.
+    /// - Parameter isAudit: nothing was seen to change. Then what ZFS says to be no change is none, but that it says nothing
+    ///   is what the audit doubts.
     static func verdict(_ check: ChangeCheck, of job: Job, isAudit: Bool) async -> Daemon.AttemptResult.Outcome {
-        let groups = job.groups.slots.groups(job.groups.slot)
-        let isKnown = job.groups.slots.hasGroups(job.groups.slot) && groups.captured > 0
-        if isKnown, !groups.isDirty, groups.noise <= groups.captured { return .verdict(.unchanged(.groups)) }
+        let groups = job.groups.now
+        let isClean = job.groups.tell && !groups.isDirty
+        if isClean, isAudit, groups.hasNoise { return .verdict(.unchanged(.noise)) }
+        // Of the time before the first capture they know nothing.
+        if isClean, !isAudit, groups.captured > 0, groups.noise <= groups.captured {
+            return .verdict(.unchanged(.groups))
+        }
         do throws(ZFSError) {
-            let verdict = try await check.verdict(on: job.dataset)
+            // An idle pool is left idle: what its open group holds is for the next audit to find.
+            let verdict = try await check.verdict(on: job.dataset, syncs: !(isAudit && isClean))
             if case .unchanged = verdict {
                 // A rollback takes changes back; or they were captured before anybody watched.
                 job.groups.slots.raiseCaptured(job.groups.slot, to: groups.dirty)
-            } else if isAudit, isKnown, !groups.isDirty {
-                return .verdict(.unchanged(.noise))
+            } else if isAudit, job.groups.tell {
+                let now = job.groups.now
+                // It came while ZFS was asked.
+                if !now.isDirty, now.hasNoise { return .verdict(.unchanged(.noise)) }
             }
             return .verdict(verdict)
         } catch {
             return .failed(operation: "check", error.kind, error.description)
+        }
+    }
+
+    /// Whether an audit's difference comes of a snapshot of ours that somebody destroyed: then no probe missed anything.
+    static func newestIsGone(
+        _ outcome: Daemon.AttemptResult.Outcome, of job: Job, _ command: ZFSCommand
+    ) async -> Bool {
+        guard case .verdict(let verdict) = outcome, let last = job.lastTaken else { return false }
+        if case .unchanged = verdict { return false }
+        do throws(ZFSError) {
+            _ = try await command.run(["list", "-H", "-o", "name", "\(job.dataset)@\(last)"])
+            return false
+        } catch {
+            return error.kind == .datasetMissing
         }
     }
 }

@@ -30,7 +30,7 @@ extension Daemon {
                 mounted: dataset.mounted,
                 // An audit asks what was missed; what is in the cache of a device was not ZFS's to tell.
                 flushesVolume: dataset.isVolume && !attempt.isAudit,
-                groups: AttemptWork.Groups(slots: probes.slots, slot: dataset.slot),
+                groups: AttemptWork.Groups(slots: probes.slots, slot: dataset.slot), lastTaken: dataset.lastTaken,
                 properties: properties(of: attempt))
             if attempt.isCheck {
                 summary.checks += 1
@@ -122,14 +122,14 @@ extension Daemon {
         let mounts = mounts
         WorkerThreads.shared.task {
             let warnings = await AttemptWork.flush([job], mounts)
-            inbox.post(
-                .attempts([
-                    AttemptResult(
-                        guid: job.guid, serial: job.serial,
-                        outcome: await AttemptWork.verdict(check, of: job, isAudit: isAudit),
-                        warnings: warnings[job.guid] ?? [],
-                        finished: SystemClock.monotonic())
-                ]))
+            var result = AttemptResult(
+                guid: job.guid, serial: job.serial,
+                outcome: await AttemptWork.verdict(check, of: job, isAudit: isAudit),
+                warnings: warnings[job.guid] ?? [], finished: SystemClock.monotonic())
+            if isAudit {
+                result.newestIsGone = await AttemptWork.newestIsGone(result.outcome, of: job, check.command)
+            }
+            inbox.post(.attempts([result]))
         }
     }
 
@@ -184,7 +184,14 @@ extension Daemon {
                 // What was seen while the check ran may be what it found.
                 let slot = probes.slots.read(dataset.slot)
                 let isSeen = slot.changes + dataset.resolvedChanges > attempt.changes || slot.groups?.isDirty == true
-                if attempt.isAudit, !isSeen, dataset.summary.isEmpty { missed(dataset) }
+                if result.newestIsGone {
+                    report(
+                        .notice(
+                            "\(dataset.info.name): @\(dataset.lastTaken ?? "") is gone, and nothing else has what was "
+                                + "in it: what is there now is snapshotted again"))
+                } else if attempt.isAudit, !isSeen, dataset.summary.isEmpty {
+                    missed(dataset)
+                }
             }
         case .failed(let operation, let kind, let error):
             dataset.takeBack(attempt)
@@ -239,6 +246,7 @@ extension Daemon {
         dataset.isMissed = false
         dataset.hasIgnored = false
         dataset.lastCaptured = attempt.started
+        dataset.lastTaken = taken.dryRun ? nil : taken.name.text
         // A name that was taken made the engine move on: so do the names to come.
         namer.note(taken.name)
         summary.snapshots += 1

@@ -246,6 +246,10 @@ extension Daemon {
         guard now <= stoppedAt else { return }
         let lost = new.candidatesLost - counters.candidatesLost
         if lost > 0 { summary.unresolved += lost }
+        if new.missedRuns > counters.missedRuns {
+            // Whichever program it was: where it was the one that hears of groups, these would call the check needless.
+            for dataset in watched.values { probes.slots.forgetGroups(dataset.slot) }
+        }
         if lost > 0 || new.missedRuns > counters.missedRuns { suspectAll(at: now) }
         if new.zfsCommandsLost > counters.zfsCommandsLost { list() }
         if resolving > 0, let since = resolvingSince, now >= since + Self.resolverLimit {

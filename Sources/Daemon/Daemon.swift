@@ -33,6 +33,8 @@ public final class Daemon {
         var warnings: [String] = []
         /// CLOCK_MONOTONIC nanoseconds.
         var finished: UInt64
+        /// Of an audit that found a difference: the newest snapshot that Kairos took is not there any more.
+        var newestIsGone = false
 
         enum Outcome: Sendable {
             case snapshot(TakenSnapshot)

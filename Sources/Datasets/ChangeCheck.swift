@@ -67,9 +67,12 @@ public struct ChangeCheck: Sendable {
 
     /// Whether the dataset has changed since its newest snapshot.
     ///
-    /// Waits for the pool's open transaction group first, since the figures lag behind the writes until then.
-    public func verdict(on dataset: String, baseline: Baseline? = nil) async throws(ZFSError) -> ChangeVerdict {
-        try await sync(dataset)
+    /// - Parameter syncs: waits for the pool's open transaction group first, since the figures lag behind the writes until
+    ///   then. A pool that is at rest has its disks woken up by that.
+    public func verdict(
+        on dataset: String, baseline: Baseline? = nil, syncs: Bool = true
+    ) async throws(ZFSError) -> ChangeVerdict {
+        if syncs { try await sync(dataset) }
         switch flavour {
         case .kernel:
             let output = try await command.run(["get", "-H", "-p", "-o", "value", "written", dataset])

@@ -122,6 +122,33 @@ extension IntegrationTests {
             CoverageReport.add(set, "zfs rollback", "no snapshot, rightly", "")
         }
 
+        // MARK: zfs destroy
+
+        @Test("where our newest snapshot is destroyed, another is taken, and none is missed", arguments: OpenZFS.chosen)
+        func destroyed(set: ProbeSet) async throws {
+            func prepare(_ fixture: Fixture) async throws {
+                try await fixture.zfs("create", fixture.name("back"))
+            }
+            try await withKairos(set, on: "back", prepare) { fixture, kairos in
+                let snapshot = try await kairos.onlySnapshot(of: "back", in: fixture) {
+                    try write("kept", to: fixture.path("back") + "/file")
+                }
+                let start = kairos.claim().start
+                try await fixture.patiently("destroy", snapshot.fullName)
+                try await kairos.event("word of it", from: start) {
+                    $0.event == "notice" && $0.text?.contains("@\(snapshot.snapshot ?? "") is gone") == true
+                }
+                let another = try await kairos.event("another snapshot", from: start) {
+                    $0.event == "snapshot" && $0.dataset == fixture.name("back")
+                }
+                _ = kairos.claim()
+                #expect(another.trigger == "check")
+                let tree = try await SnapshotReader(fixture: fixture).tree(of: another.fullName)
+                #expect(tree["file"] == .file("kept"))
+                #expect(try await fixture.snapshots(of: "back").last == another.snapshot)
+            }
+        }
+
         // MARK: Loop devices
 
         /// The sets that see what other parts of the kernel do to files; `syscalls` names them as what it does not see.
