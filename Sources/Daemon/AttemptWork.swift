@@ -16,6 +16,8 @@ enum AttemptWork {
         var groups: Groups
         /// The last snapshot taken of it: its name after `@`.
         var lastTaken: String?
+        /// Where nobody saw a change: if its snapshot equals this earlier one, a full name, it is not wanted.
+        var unlessEqualTo: String?
         var properties: [SnapshotProperty]
     }
 
@@ -48,7 +50,8 @@ enum AttemptWork {
     }
 
     static func results(
-        of request: SnapshotRequest, by engine: any SnapshotEngine, for jobs: [Job], _ warnings: [UInt64: [String]]
+        of request: SnapshotRequest, by engine: any SnapshotEngine, for jobs: [Job], _ check: ChangeCheck,
+        _ warnings: [UInt64: [String]]
     ) async -> [Daemon.AttemptResult] {
         func failure(_ error: SnapshotError) -> Daemon.AttemptResult.Outcome {
             .failed(operation: "snapshot", error.kind, error.description)
@@ -56,21 +59,39 @@ enum AttemptWork {
         do throws(SnapshotError) {
             let taken = try await engine.snapshot(request)
             let finished = SystemClock.monotonic()
-            return zip(jobs, taken).map { job, result in
+            var results: [Daemon.AttemptResult] = []
+            for (job, result) in zip(jobs, taken) {
                 let outcome: Daemon.AttemptResult.Outcome =
                     switch result.outcome {
-                    case .success(let snapshot): .snapshot(snapshot)
+                    case .success(let snapshot):
+                        await isUnwanted(snapshot, of: job, check) ? .verdict(.unchanged(.stream)) : .snapshot(snapshot)
                     case .failure(let error): failure(error)
                     }
-                return Daemon.AttemptResult(
-                    guid: job.guid, serial: job.serial, outcome: outcome, warnings: warnings[job.guid] ?? [],
-                    finished: finished)
+                results.append(
+                    Daemon.AttemptResult(
+                        guid: job.guid, serial: job.serial, outcome: outcome, warnings: warnings[job.guid] ?? [],
+                        finished: finished))
             }
+            return results
         } catch {
             let finished = SystemClock.monotonic()
             return jobs.map {
                 Daemon.AttemptResult(guid: $0.guid, serial: $0.serial, outcome: failure(error), finished: finished)
             }
+        }
+    }
+
+    /// Whether a snapshot that a check asked for turns out to hold nothing new. It is destroyed then; one that cannot be (somebody holds
+    /// it already) stays.
+    private static func isUnwanted(_ taken: TakenSnapshot, of job: Job, _ check: ChangeCheck) async -> Bool {
+        guard let earlier = job.unlessEqualTo, !taken.dryRun else { return false }
+        let name = "\(job.dataset)@\(taken.name.text)"
+        guard await check.isEqual(name, to: earlier) else { return false }
+        do throws(ZFSError) {
+            try await check.command.run(["destroy", name])
+            return true
+        } catch {
+            return false
         }
     }
 

@@ -25,13 +25,14 @@ extension Daemon {
         for (guid, action) in due {
             guard let dataset = watched[guid] else { continue }
             let attempt = start(dataset, action)
+            let isAsked = [.start, .check, .audit].contains(attempt.trigger)
             let job = AttemptWork.Job(
                 guid: guid, serial: attempt.serial, dataset: dataset.info.name, mapped: attempt.mapped,
                 mounted: dataset.mounted,
                 // An audit asks what was missed; what is in the cache of a device was not ZFS's to tell.
                 flushesVolume: dataset.isVolume && !attempt.isAudit,
                 groups: AttemptWork.Groups(slots: probes.slots, slot: dataset.slot), lastTaken: dataset.lastTaken,
-                properties: properties(of: attempt))
+                unlessEqualTo: isAsked ? dataset.slightSince : nil, properties: properties(of: attempt))
             if attempt.isCheck {
                 summary.checks += 1
                 check(job, isAudit: attempt.isAudit)
@@ -104,10 +105,11 @@ extension Daemon {
             name: namer.next(wallClock: SystemClock.wall()))
         let inbox = inbox
         let mounts = mounts
+        let check = ChangeCheck(command, flavour: flavour)
         let dryRun = configuration.dryRun
         WorkerThreads.shared.task {
             let warnings = dryRun ? [:] : await AttemptWork.flush(jobs, mounts)
-            inbox.post(.attempts(await AttemptWork.results(of: request, by: engine, for: jobs, warnings)))
+            inbox.post(.attempts(await AttemptWork.results(of: request, by: engine, for: jobs, check, warnings)))
         }
     }
 
@@ -142,25 +144,21 @@ extension Daemon {
         dataset.attempt = nil
         dataset.isStuckReported = false
         let now = Instant(nanoseconds: SystemClock.monotonic())
-        let started = Instant(nanoseconds: attempt.started)
+        let succeeded = PolicyEvent.succeeded(
+            started: Instant(nanoseconds: attempt.started),
+            finished: Instant(nanoseconds: result.finished + Self.finishSlack))
         for warning in result.warnings where told.isNew(warning) { report(.warning(warning)) }
         switch result.outcome {
         case .snapshot(let taken):
             let failures = dataset.policy.consecutiveFailures
-            _ = dataset.policy.handle(
-                .succeeded(started: started, finished: Instant(nanoseconds: result.finished + Self.finishSlack)),
-                now: now)
-            succeeded(dataset, attempt, taken, finished: result.finished, failures: failures)
-            let slot = probes.slots.read(dataset.slot)
-            if slot.groups == nil, slot.early >= attempt.epochStarted {
-                // Marked before it was done: it may have been done too late for this snapshot.
-                suspect(dataset, at: now.nanoseconds)
-            }
-            if !result.warnings.isEmpty {
-                // The snapshot may lack stores to mapped files: a check, with another flush, tells.
-                dataset.mapped.add(attempt.mapped)
-                suspect(dataset, at: now.nanoseconds)
-            }
+            _ = dataset.policy.handle(succeeded, now: now)
+            self.succeeded(dataset, attempt, taken, finished: result.finished, failures: failures)
+            checkAgain(dataset, attempt, result.warnings, now)
+        case .verdict where !attempt.isCheck:
+            // It was taken, and held nothing: what the check had found was upkeep of ZFS's own.
+            _ = dataset.policy.handle(succeeded, now: now)
+            unchanged(dataset, attempt, now)
+            checkAgain(dataset, attempt, result.warnings, now)
         case .verdict where !result.warnings.isEmpty:
             // Without the flush ZFS's figures do not tell about mapped files. As a failure it is tried again.
             dataset.takeBack(attempt)
@@ -177,6 +175,7 @@ extension Daemon {
             } else {
                 // What ZFS cannot tell counts as a change: a snapshot too many is better than one too few.
                 dataset.takeBack(attempt)
+                if case .slight(let since) = verdict { dataset.slightSince = since }
                 // As of its answer: a rollback may have taken it back since.
                 _ = dataset.policy.handle(.changed(at: Instant(nanoseconds: result.finished)), now: now)
                 // It may be its snapshot that fails.
@@ -190,7 +189,7 @@ extension Daemon {
                             "\(dataset.info.name): @\(dataset.lastTaken ?? "") is gone, and nothing else has what was "
                                 + "in it: what is there now is snapshotted again"))
                 } else if attempt.isAudit, !isSeen, dataset.summary.isEmpty {
-                    missed(dataset)
+                    dataset.isMissed = true
                 }
             }
         case .failed(let operation, let kind, let error):
@@ -202,6 +201,22 @@ extension Daemon {
         }
     }
 
+    /// After a snapshot: where it may lack something that was marked as in it.
+    private func checkAgain(
+        _ dataset: WatchedDataset, _ attempt: WatchedDataset.Attempt, _ warnings: [String], _ now: Instant
+    ) {
+        let slot = probes.slots.read(dataset.slot)
+        if slot.groups == nil, slot.early >= attempt.epochStarted {
+            // Marked before it was done: it may have been done too late for this snapshot.
+            suspect(dataset, at: now.nanoseconds)
+        }
+        if !warnings.isEmpty {
+            // The snapshot may lack stores to mapped files: a check, with another flush, tells.
+            dataset.mapped.add(attempt.mapped)
+            suspect(dataset, at: now.nanoseconds)
+        }
+    }
+
     private func unchanged(_ dataset: WatchedDataset, _ attempt: WatchedDataset.Attempt, _ now: Instant) {
         summary.checksUnchanged += 1
         // Up to here all is known. What was changed meanwhile, and is in somebody else's snapshot, is told with the next one.
@@ -210,6 +225,8 @@ extension Daemon {
         dataset.detail.add(earlier: earlier)
         dataset.isFirst = false
         dataset.isFailing = false
+        dataset.isMissed = false
+        dataset.slightSince = nil
         _ = dataset.policy.handle(.unchanged(started: Instant(nanoseconds: attempt.started)), now: now)
         dataset.changesCaptured = attempt.changes
         dataset.hiddenCaptured = attempt.hidden
@@ -217,9 +234,8 @@ extension Daemon {
         if !attempt.isAudit { report(.unchanged(dataset: dataset.info.name)) }
     }
 
-    /// An audit found what no probe saw.
+    /// An audit found what no probe saw, and it is snapshotted.
     private func missed(_ dataset: WatchedDataset) {
-        dataset.isMissed = true
         summary.missed += 1
         report(
             .missed(
@@ -241,6 +257,8 @@ extension Daemon {
                     && ![.start, .check, .audit].contains(attempt.trigger) && !dataset.isVolume,
                 changes: attempt.detail.changes, clock: SystemClock.wallOffset()))
         stampLater(taken.name.text, of: dataset)
+        if dataset.isMissed { missed(dataset) }
+        dataset.slightSince = nil
         dataset.isFirst = false
         dataset.isFailing = false
         dataset.isMissed = false

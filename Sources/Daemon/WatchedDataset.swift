@@ -98,6 +98,8 @@ final class WatchedDataset {
     var isAuditAlone = false
     /// An audit found a change that nobody had seen: the snapshot that follows is of it.
     var isMissed = false
+    /// A check found too little written since this snapshot, a full name, to tell whether anything changed.
+    var slightSince: String?
     /// When the last snapshot's epoch ended, CLOCK_MONOTONIC nanoseconds.
     var lastCaptured: UInt64?
     /// The last snapshot that was taken of it since the watch began: its name after `@`.

@@ -2,6 +2,9 @@
 public enum ChangeVerdict: Hashable, Sendable {
     /// It differs from its newest snapshot; with OpenZFS also when it has none.
     case changed
+    /// So little was written since this snapshot, its newest (the full name), that it may be upkeep of ZFS's own alone.
+    /// Only the next snapshot can tell: `ChangeCheck.isEqual(_:to:)`.
+    case slight(since: String)
     /// It equals its newest snapshot, and what follows is what that was told from.
     case unchanged(Evidence)
     /// The figures do not tell.
@@ -19,6 +22,8 @@ public enum ChangeVerdict: Hashable, Sendable {
         case nothingShared
         /// The newest snapshot differs from the one before it, and has no block of its own.
         case newestDiffers
+        /// What was written is upkeep of ZFS's own: a stream from the newest snapshot on is empty.
+        case stream
         /// `usedbysnapshots` stands where it stood right after the newest snapshot.
         case baseline
         /// Kairos made the newest snapshot, and takes none without a change.
@@ -80,7 +85,8 @@ public struct ChangeCheck: Sendable {
             guard let written = UInt64(text) else {
                 return .unknown(.unreadable("written of \(SafeText.line(dataset)) is '\(SafeText.line(text))'"))
             }
-            return written > 0 ? .changed : .unchanged(.written)
+            if written == 0 { return .unchanged(.written) }
+            return written <= Self.slight ? await slight(dataset) : .changed
         case .fuse:
             let figures: Figures
             switch try await self.figures(of: dataset) {
@@ -94,6 +100,34 @@ public struct ChangeCheck: Sendable {
             // What was set on the snapshot itself, not what it has from its dataset.
             return trigger[newest.name]?["kairos:trigger"]?.source == .local
                 ? .unchanged(.madeByKairos) : .unknown(.newestMayBeEmpty)
+        }
+    }
+
+    /// What is written at most, in bytes, when no object of a dataset is: the block of its object set, as up to three copies in
+    /// sectors of up to 16 KiB. Its header has the intent log's in it, which the import of a pool changes where there is a log.
+    static let slight = 64 << 10
+
+    private func slight(_ dataset: String) async -> ChangeVerdict {
+        // Hidden, but ZFS shows it to who asks: the newest snapshot; that of another dataset for a clone without one.
+        let output = try? await command.run(["get", "-H", "-p", "-o", "value", "prevsnap", dataset])
+        let name = String(decoding: (output ?? []).prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+        return name.hasPrefix(dataset + "@") ? .slight(since: name) : .changed
+    }
+
+    /// Whether a snapshot equals an earlier one of its dataset to the last block, by their full names: the stream from one to
+    /// the other has a beginning and an end, and nothing else. OpenZFS alone; those that cannot be compared are not equal.
+    public func isEqual(_ snapshot: String, to earlier: String) async -> Bool {
+        do throws(ZFSError) {
+            let stream = try await command.run(["send", "-i", earlier, snapshot], outputLimit: 4096)
+            // dmu_replay_record_t: 312 bytes, of which the first four are the type, in the machine's order.
+            let size = 312
+            guard stream.count == 2 * size else { return false }
+            func type(at start: Int) -> UInt32 {
+                stream[start..<start + 4].withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) }
+            }
+            return type(at: 0) == 0 && type(at: size) == 5  // DRR_BEGIN, DRR_END
+        } catch {
+            return false
         }
     }
 

@@ -93,7 +93,7 @@ import Musl
 }
 
 @Suite struct ChangeCheckTests {
-    @Test(arguments: [("0", ChangeVerdict.unchanged(.written)), ("4096", .changed)])
+    @Test(arguments: [("0", ChangeVerdict.unchanged(.written)), ("65537", .changed)])
     func openZFS(written: String, verdict: ChangeVerdict) async throws {
         let fake = try FakeZFS()
         try fake.answer(call: 2, "echo \(written)")
@@ -103,6 +103,49 @@ import Musl
                 ["zpool", "sync", "tank"], ["zfs", "get", "-H", "-p", "-o", "value", "written", "tank/sp ace"],
             ]
         )
+    }
+
+    @Test func withoutASync() async throws {
+        let fake = try FakeZFS()
+        try fake.answer("echo 0")
+        let check = ChangeCheck(fake.command(), flavour: .kernel)
+        #expect(try await check.verdict(on: "tank/a", syncs: false) == .unchanged(.written))
+        #expect(try fake.calls().map(\.first) == ["zfs"])
+    }
+
+    /// The import of a pool writes a kilobyte of a dataset that has an intent log.
+    @Test(arguments: [
+        ("echo 'tank/a@newest'", ChangeVerdict.slight(since: "tank/a@newest")),
+        // A clone without a snapshot of its own, one that has none, an OpenZFS that does not tell.
+        ("echo 'tank/origin@newest'", .changed), ("echo -", .changed), ("echo 'tank/ab@newest'", .changed),
+        ("exit 2", .changed),
+    ])
+    func slight(answer: String, verdict: ChangeVerdict) async throws {
+        let fake = try FakeZFS()
+        try fake.answer(call: 2, "echo 65536")
+        try fake.answer(call: 3, answer)
+        #expect(try await ChangeCheck(fake.command(), flavour: .kernel).verdict(on: "tank/a") == verdict)
+        #expect(try fake.calls().last == ["zfs", "get", "-H", "-p", "-o", "value", "prevsnap", "tank/a"])
+    }
+
+    /// A record of a stream: 312 bytes that begin with its type.
+    private static func record(_ type: Int) -> String { "printf '\\00\(type)'; head -c 311 /dev/zero;" }
+
+    private static let begin = record(0)
+    private static let end = record(5)
+    private static let streams: [(String, Bool)] = [
+        ("\(begin) \(end)", true),
+        ("\(begin) \(record(4)) \(end)", false), ("\(begin) \(record(1))", false), (begin, false), ("", false),
+        ("\(begin) \(end) exit 1", false), ("head -c 1000000 /dev/zero", false),
+    ]
+
+    @Test(arguments: streams)
+    func equal(stream: String, isEqual: Bool) async throws {
+        let fake = try FakeZFS()
+        try fake.answer(stream)
+        let check = ChangeCheck(fake.command(), flavour: .kernel)
+        #expect(await check.isEqual("tank/a@new", to: "tank/a@old") == isEqual)
+        #expect(try fake.calls() == [["zfs", "send", "-i", "tank/a@old", "tank/a@new"]])
     }
 
     @Test func unreadable() async throws {

@@ -1,0 +1,82 @@
+import Datasets
+import Glibc
+import Scratch
+import Subprocess
+import Testing
+import Tracing
+
+extension IntegrationTests {
+    /// A host that was restarted: pools are imported, datasets mounted, and Kairos looks what changed meanwhile.
+    @Suite("After an import", .enabled(if: OpenZFS.isInKernel, "zfs-fuse has no `written` that an import changes"))
+    struct ImportTests {
+        /// Kairos on these, until it has looked at each: the datasets that it snapshotted, with the triggers.
+        private func look(at names: [String], set: ProbeSet) async throws -> [String] {
+            let options = ["run", "--json", "--probes", set.rawValue] + .prompt
+            return try await KairosProcess.run(options + names) { kairos in
+                let ready = try await kairos.event("ready") { $0.event == "ready" }
+                #expect(ready.datasets == names)
+                for name in names { try await kairos.settled(name) }
+                let (status, summary) = try await kairos.stop()
+                #expect(status.isSuccess, "\(kairos.transcript)")
+                #expect(summary?.failures == 0, "\(kairos.transcript)")
+                return kairos.events.filter { $0.event == "snapshot" }.map {
+                    "\($0.dataset ?? "") \($0.trigger ?? "")"
+                }
+            }
+        }
+
+        private func count(_ pool: ScratchPool) async throws -> Int {
+            let output = try await pool.command.run(["list", "-H", "-t", "snapshot", "-o", "name", "-r", pool.name])
+            return output.count { $0 == UInt8(ascii: "\n") }
+        }
+
+        @Test("what nobody changed gets no snapshot, though ZFS says that something was written; what was changed does")
+        func restarted() async throws {
+            let set = OpenZFS.sets[0]
+            let pool = try await ScratchPool(purpose: "import", datasets: ["synced", "other"])
+            do {
+                try await pool.command.run(["set", "atime=off", pool.name])
+                var names = ["\(pool.name)/other", "\(pool.name)/synced"]
+                for path in ["synced", "other"].map({ "\(pool.mountPoint)/\($0)/file" }) {
+                    let file = try OpenFile(path, O_RDWR | O_CREAT)
+                    try call("pwrite64", .descriptor(file.raw), .text("content"), 7, 0)
+                    // From here on it has an intent log.
+                    if path.contains("synced") { try call("fsync", .descriptor(file.raw)) }
+                }
+                if set == .zfs {
+                    names.append("\(pool.name)/volume")
+                    try await pool.command.run(["create", "-s", "-V", "8M", names[2]])
+                    let device = try OpenFile(try await OpenZFS.device(of: names[2]), O_RDWR)
+                    try call("pwrite64", .descriptor(device.raw), .text("content"), 7, 0)
+                    try call("fsync", .descriptor(device.raw))
+                }
+                #expect(try await look(at: names, set: set) == names.map { $0 + " start" })
+                let before = try await count(pool)
+                #expect(before == names.count)
+
+                try await imported(pool)
+                let written = try await pool.command.run(["get", "-Hpo", "value", "written", names[1]])
+                #expect(String(decoding: written, as: UTF8.self) != "0\n", "nothing is tested")
+                #expect(try await look(at: names, set: set) == [])
+                #expect(try await count(pool) == before)
+
+                // As little as can be changed, before it is imported and after.
+                try call("fchmodat", .here, .text("\(pool.mountPoint)/synced/file"), 0o600)
+                try await imported(pool)
+                try call("fchmodat", .here, .text("\(pool.mountPoint)/other/file"), 0o600)
+                let changed = names.prefix(2).map { $0 + " start" }
+                #expect(try await look(at: names, set: set) == changed)
+                #expect(try await count(pool) == before + 2)
+            } catch {
+                for line in await pool.destroy() { Issue.record("the pool stays behind: \(line)") }
+                throw error
+            }
+            for line in await pool.destroy() { Issue.record("the pool stays behind: \(line)") }
+        }
+
+        private func imported(_ pool: ScratchPool) async throws {
+            try await pool.command.runPool(["export", pool.name])
+            try await pool.command.runPool(["import", "-o", "cachefile=none", "-d", pool.directory, pool.name])
+        }
+    }
+}
