@@ -51,7 +51,6 @@ struct ViewClones {
         if let place = clones.firstIndex(where: { $0.snapshot == snapshot }) {
             var clone = clones.remove(at: place)
             clone.isHeld = clone.isHeld || isHeld
-            clone.isHeld = isHeld
             clones.append(clone)
             return try Self.open(clones[clones.count - 1].mountPoint, nil)
         }

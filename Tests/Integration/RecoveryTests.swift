@@ -284,6 +284,34 @@ extension IntegrationTests {
             }
         }
 
+        @Test("what is held open of one snapshot stays readable, however many others are looked at after it")
+        func held() async throws {
+            try await dataset("held") { fixture, live in
+                for number in 0..<7 {
+                    try write("version \(number)", to: live + "/file")
+                    try await fixture.zfs("snapshot", "\(fixture.name("held"))@\(number)")
+                }
+                let place = try PlaceFinder(try MountTable.read(), directory: []).find(Array(live.utf8))
+                let view = try DatasetView(place, fixture.pool.command)
+                defer { view.close() }
+                let first = try view.root(of: 0)
+                // The same one again, and then more than are kept at a time.
+                for index in view.snapshots.indices {
+                    let names = try view.look(into: .snapshot(index)) { tree throws(TreeFault) in
+                        try tree.entries(of: [])
+                    }
+                    #expect(names?.map { String(decoding: $0.name, as: UTF8.self) } == ["file"])
+                }
+                let file = openat(first.rawValue, "file", O_RDONLY)
+                var bytes = [UInt8](repeating: 0, count: 9)
+                #expect(read(file, &bytes, bytes.count) == 9)
+                close(file)
+                try first.close()
+                #expect(String(decoding: bytes, as: UTF8.self) == "version 0")
+                #expect(view.problems == [])
+            }
+        }
+
         @Test(
             "of snapshots that Kairos wrote down ZFS is not asked again, and the list is the same; looking mounts nothing",
             .enabled(if: OpenZFS.isInKernel, "zfs-fuse has no .zfs/snapshot"))
