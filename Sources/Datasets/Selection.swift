@@ -193,6 +193,7 @@ extension Selection {
     ) {
         for dataset in datasets.sorted(by: { $0.name < $1.name })
         where !chosen.contains(dataset.name) && names.contains(where: { DatasetName.isBelow(dataset.name, $0) }) {
+            if dataset.isView { continue }
             if dataset.kind == .volume, !volumes {
                 excluded.append(Exclusion(dataset: dataset.name, reason: .volume))
             } else if dataset.isAutoSnapshotOff {
@@ -222,6 +223,14 @@ extension Selection {
 }
 
 extension DatasetInfo {
+    /// How the names of the clones begin, below the pool, by which Kairos looks into snapshots of zfs-fuse.
+    public static let viewPrefix = "kairos-view-"
+
+    /// Whether it is such a clone: there for a moment, with `com.sun:auto-snapshot=false`, and not worth a word.
+    var isView: Bool {
+        name.split(separator: "/").last?.hasPrefix(Self.viewPrefix) == true && isAutoSnapshotOff
+    }
+
     /// Whether `com.sun:auto-snapshot` says no, wherever it was set: to leave a replica alone is what it is sent for.
     var isAutoSnapshotOff: Bool { properties[KairosProperty.autoSnapshot]?.value == "false" }
 }

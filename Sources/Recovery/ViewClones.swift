@@ -12,7 +12,6 @@ import SystemPackage
 struct ViewClones {
     /// Of a process: `PID:START`, in ticks since the machine's start.
     static let property = "kairos:view"
-    static let prefix = "kairos-view-"
     private static let parent = "/run/kairos"
     private static let most = 4
 
@@ -72,7 +71,7 @@ struct ViewClones {
         _ snapshot: String, _ isHeld: Bool, _ problems: inout [String]
     ) throws(TreeFault) -> FileDescriptor {
         number += 1
-        let own = "\(Self.prefix)\(getpid())-\(number)"
+        let own = "\(DatasetInfo.viewPrefix)\(getpid())-\(number)"
         var clone = Clone(
             snapshot: snapshot, name: DatasetName.pool(of: dataset) + "/" + own, directory: "\(Self.parent)/\(own)")
         _ = mkdir(Self.parent, 0o755)
@@ -188,7 +187,7 @@ struct ViewClones {
 
     /// The process that a clone's name tells of.
     static func process(of name: String, _ pool: String) -> pid_t? {
-        let start = pool + "/" + prefix
+        let start = pool + "/" + DatasetInfo.viewPrefix
         guard name.hasPrefix(start) else { return nil }
         let parts = name.dropFirst(start.count).split(separator: "-", omittingEmptySubsequences: false)
         guard parts.count == 2, let pid = pid_t(parts[0]), pid > 0, let number = Int(parts[1]), number > 0,

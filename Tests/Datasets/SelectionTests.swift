@@ -82,6 +82,19 @@ private func info(
         #expect(other.notices.first?.contains("com.sun:auto-snapshot=false") == true)
     }
 
+    /// Commands that look into snapshots of zfs-fuse make them by the dozen.
+    @Test func views() throws {
+        let view = info(
+            "tank/kairos-view-12-1", enabled: PropertyValue("off", .local), auto: PropertyValue("false", .local))
+        let selection = try Selection.explicit(["tank"], recursive: true, of: datasets + [view], volumes: false)
+        #expect(!selection.watched.contains { $0.name == view.name })
+        #expect(!selection.excluded.contains { $0.dataset == view.name })
+        // The name alone hides nothing.
+        let other = info("tank/kairos-view-12-1")
+        let with = try Selection.explicit(["tank"], recursive: true, of: datasets + [other], volumes: false)
+        #expect(with.watched.contains { $0.name == other.name })
+    }
+
     @Test func recursive() throws {
         let selection = try Selection.explicit(["tank/a"], recursive: true, of: datasets, volumes: false)
         #expect(selection.watched.map(\.name) == ["tank/a"])
