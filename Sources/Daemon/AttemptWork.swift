@@ -16,8 +16,12 @@ enum AttemptWork {
         var groups: Groups
         /// The last snapshot taken of it: its name after `@`.
         var lastTaken: String?
-        /// Where nobody saw a change: if its snapshot equals this earlier one, a full name, it is not wanted.
-        var unlessEqualTo: String?
+        /// What the programs say may lack something: ZFS has to be asked.
+        var mustAsk: Bool
+        /// So little was written that the snapshot is not wanted if it equals the one before.
+        var slight: ChangeVerdict.Slight?
+        /// So little was no change.
+        var upkeep: ChangeVerdict.Slight?
         var properties: [SnapshotProperty]
     }
 
@@ -49,9 +53,9 @@ enum AttemptWork {
         }
     }
 
+    /// In the order of the jobs.
     static func results(
-        of request: SnapshotRequest, by engine: any SnapshotEngine, for jobs: [Job], _ check: ChangeCheck,
-        _ warnings: [UInt64: [String]]
+        of request: SnapshotRequest, by engine: any SnapshotEngine, for jobs: [Job], _ warnings: [UInt64: [String]]
     ) async -> [Daemon.AttemptResult] {
         func failure(_ error: SnapshotError) -> Daemon.AttemptResult.Outcome {
             .failed(operation: "snapshot", error.kind, error.description)
@@ -59,20 +63,16 @@ enum AttemptWork {
         do throws(SnapshotError) {
             let taken = try await engine.snapshot(request)
             let finished = SystemClock.monotonic()
-            var results: [Daemon.AttemptResult] = []
-            for (job, result) in zip(jobs, taken) {
+            return zip(jobs, taken).map { job, result in
                 let outcome: Daemon.AttemptResult.Outcome =
                     switch result.outcome {
-                    case .success(let snapshot):
-                        await isUnwanted(snapshot, of: job, check) ? .verdict(.unchanged(.stream)) : .snapshot(snapshot)
+                    case .success(let snapshot): .snapshot(snapshot)
                     case .failure(let error): failure(error)
                     }
-                results.append(
-                    Daemon.AttemptResult(
-                        guid: job.guid, serial: job.serial, outcome: outcome, warnings: warnings[job.guid] ?? [],
-                        finished: finished))
+                return Daemon.AttemptResult(
+                    guid: job.guid, serial: job.serial, outcome: outcome, warnings: warnings[job.guid] ?? [],
+                    finished: finished)
             }
-            return results
         } catch {
             let finished = SystemClock.monotonic()
             return jobs.map {
@@ -81,17 +81,28 @@ enum AttemptWork {
         }
     }
 
-    /// Whether a snapshot that a check asked for turns out to hold nothing new. It is destroyed then; one that cannot be (somebody holds
-    /// it already) stays.
-    private static func isUnwanted(_ taken: TakenSnapshot, of job: Job, _ check: ChangeCheck) async -> Bool {
-        guard let earlier = job.unlessEqualTo, !taken.dryRun else { return false }
+    /// The result, or an `.unchanged` where the snapshot turns out to hold nothing that the one before it lacks. It is destroyed then;
+    /// one that cannot be (somebody holds it already) stays.
+    static func compared(
+        _ result: Daemon.AttemptResult, _ taken: TakenSnapshot, with slight: ChangeVerdict.Slight, of job: Job,
+        _ check: ChangeCheck
+    ) async -> Daemon.AttemptResult {
         let name = "\(job.dataset)@\(taken.name.text)"
-        guard await check.isEqual(name, to: earlier) else { return false }
+        guard await check.isEqual(name, to: slight.since) else { return result }
+        do throws(ZFSError) { try await check.command.run(["destroy", name]) } catch { return result }
+        var result = result
+        result.outcome = .verdict(.unchanged(.stream))
+        // Looked at last: if it was destroyed meanwhile, nothing has what both held.
+        result.newestIsGone = await isGone(slight.since, check.command)
+        return result
+    }
+
+    private static func isGone(_ snapshot: String, _ command: ZFSCommand) async -> Bool {
         do throws(ZFSError) {
-            try await check.command.run(["destroy", name])
-            return true
-        } catch {
+            _ = try await command.run(["list", "-H", "-o", "name", snapshot])
             return false
+        } catch {
+            return error.kind == .datasetMissing
         }
     }
 
@@ -101,7 +112,7 @@ enum AttemptWork {
     ///   is what the audit doubts.
     static func verdict(_ check: ChangeCheck, of job: Job, isAudit: Bool) async -> Daemon.AttemptResult.Outcome {
         let groups = job.groups.now
-        let isClean = job.groups.tell && !groups.isDirty
+        let isClean = !job.mustAsk && job.groups.tell && !groups.isDirty
         if isClean, isAudit, groups.hasNoise { return .verdict(.unchanged(.noise)) }
         // Of the time before the first capture they know nothing.
         if isClean, !isAudit, groups.captured > 0, groups.noise <= groups.captured {
@@ -109,11 +120,12 @@ enum AttemptWork {
         }
         do throws(ZFSError) {
             // An idle pool is left idle: what its open group holds is for the next audit to find.
-            let verdict = try await check.verdict(on: job.dataset, syncs: !(isAudit && isClean))
+            var verdict = try await check.verdict(on: job.dataset, syncs: !(isAudit && isClean))
+            if case .slight(let slight) = verdict, slight == job.upkeep { verdict = .unchanged(.stream) }
             if case .unchanged = verdict {
                 // A rollback takes changes back; or they were captured before anybody watched.
                 job.groups.slots.raiseCaptured(job.groups.slot, to: groups.dirty)
-            } else if isAudit, job.groups.tell {
+            } else if isAudit, isClean {
                 let now = job.groups.now
                 // It came while ZFS was asked.
                 if !now.isDirty, now.hasNoise { return .verdict(.unchanged(.noise)) }
@@ -130,11 +142,6 @@ enum AttemptWork {
     ) async -> Bool {
         guard case .verdict(let verdict) = outcome, let last = job.lastTaken else { return false }
         if case .unchanged = verdict { return false }
-        do throws(ZFSError) {
-            _ = try await command.run(["list", "-H", "-o", "name", "\(job.dataset)@\(last)"])
-            return false
-        } catch {
-            return error.kind == .datasetMissing
-        }
+        return await isGone("\(job.dataset)@\(last)", command)
     }
 }

@@ -25,14 +25,14 @@ extension Daemon {
         for (guid, action) in due {
             guard let dataset = watched[guid] else { continue }
             let attempt = start(dataset, action)
-            let isAsked = [.start, .check, .audit].contains(attempt.trigger)
             let job = AttemptWork.Job(
                 guid: guid, serial: attempt.serial, dataset: dataset.info.name, mapped: attempt.mapped,
                 mounted: dataset.mounted,
                 // An audit asks what was missed; what is in the cache of a device was not ZFS's to tell.
                 flushesVolume: dataset.isVolume && !attempt.isAudit,
                 groups: AttemptWork.Groups(slots: probes.slots, slot: dataset.slot), lastTaken: dataset.lastTaken,
-                unlessEqualTo: isAsked ? dataset.slightSince : nil, properties: properties(of: attempt))
+                mustAsk: dataset.mustAskSince != nil, slight: dataset.slight, upkeep: dataset.upkeep,
+                properties: properties(of: attempt))
             if attempt.isCheck {
                 summary.checks += 1
                 check(job, isAudit: attempt.isAudit)
@@ -58,7 +58,8 @@ extension Daemon {
             trigger = .check
         case .snapshot(let reason, let since, let until):
             isCheck = false
-            trigger = dataset.isMissed && reason == .check ? .audit : SnapshotTrigger(reason, isFirst: dataset.isFirst)
+            let isFound = dataset.missed != nil && reason == .check
+            trigger = isFound ? .audit : SnapshotTrigger(reason, isFirst: dataset.isFirst)
             // A check that found a change does not know when it was made.
             if reason != .check || !dataset.summary.isEmpty {
                 first = since.nanoseconds
@@ -109,7 +110,19 @@ extension Daemon {
         let dryRun = configuration.dryRun
         WorkerThreads.shared.task {
             let warnings = dryRun ? [:] : await AttemptWork.flush(jobs, mounts)
-            inbox.post(.attempts(await AttemptWork.results(of: request, by: engine, for: jobs, check, warnings)))
+            var done: [AttemptResult] = []
+            let results = await AttemptWork.results(of: request, by: engine, for: jobs, warnings)
+            for (job, result) in zip(jobs, results) {
+                if let slight = job.slight, case .snapshot(let taken) = result.outcome, !taken.dryRun {
+                    // Each by itself: at the start of a host there may be many, and others do not wait for them.
+                    WorkerThreads.shared.task {
+                        inbox.post(.attempts([await AttemptWork.compared(result, taken, with: slight, of: job, check)]))
+                    }
+                } else {
+                    done.append(result)
+                }
+            }
+            if !done.isEmpty { inbox.post(.attempts(done)) }
         }
     }
 
@@ -148,6 +161,13 @@ extension Daemon {
             started: Instant(nanoseconds: attempt.started),
             finished: Instant(nanoseconds: result.finished + Self.finishSlack))
         for warning in result.warnings where told.isNew(warning) { report(.warning(warning)) }
+        let hasAnswered =
+            switch result.outcome {
+            case .failed: false
+            case .verdict: !attempt.isCheck || result.warnings.isEmpty
+            case .snapshot: true
+            }
+        if hasAnswered, let since = dataset.mustAskSince, attempt.started >= since { dataset.mustAskSince = nil }
         switch result.outcome {
         case .snapshot(let taken):
             let failures = dataset.policy.consecutiveFailures
@@ -157,8 +177,13 @@ extension Daemon {
         case .verdict where !attempt.isCheck:
             // It was taken, and held nothing: what the check had found was upkeep of ZFS's own.
             _ = dataset.policy.handle(succeeded, now: now)
+            dataset.upkeep = dataset.slight
             unchanged(dataset, attempt, now)
             checkAgain(dataset, attempt, result.warnings, now)
+            if result.newestIsGone {
+                dataset.mustAskSince = now.nanoseconds
+                suspect(dataset, at: now.nanoseconds)
+            }
         case .verdict where !result.warnings.isEmpty:
             // Without the flush ZFS's figures do not tell about mapped files. As a failure it is tried again.
             dataset.takeBack(attempt)
@@ -166,7 +191,8 @@ extension Daemon {
             failed(dataset, operation: "check", nil, result.warnings.joined(separator: "; "))
         case .verdict(let verdict):
             let isExplained =
-                attempt.isAudit && (dataset.hasIgnored || attempt.hidden > dataset.hiddenCaptured)
+                attempt.isAudit && !result.newestIsGone
+                && (dataset.hasIgnored || attempt.hidden > dataset.hiddenCaptured)
             if case .unchanged = verdict {
                 unchanged(dataset, attempt, now)
             } else if isExplained {
@@ -175,7 +201,7 @@ extension Daemon {
             } else {
                 // What ZFS cannot tell counts as a change: a snapshot too many is better than one too few.
                 dataset.takeBack(attempt)
-                if case .slight(let since) = verdict { dataset.slightSince = since }
+                dataset.slight = comparable(verdict)
                 // As of its answer: a rollback may have taken it back since.
                 _ = dataset.policy.handle(.changed(at: Instant(nanoseconds: result.finished)), now: now)
                 // It may be its snapshot that fails.
@@ -189,7 +215,10 @@ extension Daemon {
                             "\(dataset.info.name): @\(dataset.lastTaken ?? "") is gone, and nothing else has what was "
                                 + "in it: what is there now is snapshotted again"))
                 } else if attempt.isAudit, !isSeen, dataset.summary.isEmpty {
-                    dataset.isMissed = true
+                    dataset.missed = WatchedDataset.Missed(
+                        since: dataset.lastCaptured ?? attempt.epochStarted, changes: attempt.changes)
+                    // So little may be nothing.
+                    if dataset.slight == nil { tellMissed(dataset) }
                 }
             }
         case .failed(let operation, let kind, let error):
@@ -199,6 +228,14 @@ extension Daemon {
             _ = dataset.policy.handle(event, now: now)
             failed(dataset, operation: operation, kind, error)
         }
+    }
+
+    /// Little enough to compare the next snapshot with the one before. One of Kairos's: another's may be there for a moment only.
+    private func comparable(_ verdict: ChangeVerdict) -> ChangeVerdict.Slight? {
+        guard case .slight(let slight) = verdict,
+            SnapshotName(parsing: slight.since, prefix: configuration.prefix) != nil
+        else { return nil }
+        return slight
     }
 
     /// After a snapshot: where it may lack something that was marked as in it.
@@ -225,8 +262,8 @@ extension Daemon {
         dataset.detail.add(earlier: earlier)
         dataset.isFirst = false
         dataset.isFailing = false
-        dataset.isMissed = false
-        dataset.slightSince = nil
+        dataset.missed = nil
+        dataset.slight = nil
         _ = dataset.policy.handle(.unchanged(started: Instant(nanoseconds: attempt.started)), now: now)
         dataset.changesCaptured = attempt.changes
         dataset.hiddenCaptured = attempt.hidden
@@ -234,14 +271,15 @@ extension Daemon {
         if !attempt.isAudit { report(.unchanged(dataset: dataset.info.name)) }
     }
 
-    /// An audit found what no probe saw, and it is snapshotted.
-    private func missed(_ dataset: WatchedDataset) {
+    /// An audit found what no probe saw.
+    private func tellMissed(_ dataset: WatchedDataset) {
+        guard let missed = dataset.missed else { return }
         summary.missed += 1
         report(
             .missed(
                 DaemonEvent.MissedReport(
                     dataset: dataset.info.name,
-                    since: SystemClock.wall(at: dataset.lastCaptured ?? dataset.epochStarted),
+                    since: SystemClock.wall(at: missed.since),
                     mayBeReads: !probes.slots.hasGroups(dataset.slot))))
     }
 
@@ -257,11 +295,14 @@ extension Daemon {
                     && ![.start, .check, .audit].contains(attempt.trigger) && !dataset.isVolume,
                 changes: attempt.detail.changes, clock: SystemClock.wallOffset()))
         stampLater(taken.name.text, of: dataset)
-        if dataset.isMissed { missed(dataset) }
-        dataset.slightSince = nil
+        // Where little was written it has shown now that it was a change. What was seen since may be all of it.
+        if dataset.slight != nil, dataset.missed?.changes == attempt.changes, attempt.summary.isEmpty {
+            tellMissed(dataset)
+        }
+        dataset.missed = nil
+        dataset.slight = nil
         dataset.isFirst = false
         dataset.isFailing = false
-        dataset.isMissed = false
         dataset.hasIgnored = false
         dataset.lastCaptured = attempt.started
         dataset.lastTaken = taken.dryRun ? nil : taken.name.text

@@ -121,7 +121,10 @@ extension Daemon {
         probes.slots.forgetGroups(dataset.slot)
         // Mapped files from before are not known.
         dataset.mapped.isIncomplete = now != nil
-        suspect(dataset, at: SystemClock.monotonic())
+        let time = SystemClock.monotonic()
+        // Also where an attempt that is under way raises them again.
+        dataset.mustAskSince = time
+        suspect(dataset, at: time)
     }
 
     /// Asks without waiting whether mountinfo changed. It answers once, so that is acted on here.

@@ -247,8 +247,8 @@ extension Daemon {
         let lost = new.candidatesLost - counters.candidatesLost
         if lost > 0 { summary.unresolved += lost }
         if new.missedRuns > counters.missedRuns {
-            // Whichever program it was: where it was the one that hears of groups, these would call the check needless.
-            for dataset in watched.values { probes.slots.forgetGroups(dataset.slot) }
+            // It may have been the program that hears of groups: they would call the check needless.
+            for dataset in watched.values { dataset.mustAskSince = now }
         }
         if lost > 0 || new.missedRuns > counters.missedRuns { suspectAll(at: now) }
         if new.zfsCommandsLost > counters.zfsCommandsLost { list() }

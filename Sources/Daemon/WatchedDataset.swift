@@ -96,10 +96,21 @@ final class WatchedDataset {
     var isMissing = false
     /// The suspicions that are not answered yet are those of an audit.
     var isAuditAlone = false
-    /// An audit found a change that nobody had seen: the snapshot that follows is of it.
-    var isMissed = false
-    /// A check found too little written since this snapshot, a full name, to tell whether anything changed.
-    var slightSince: String?
+    /// A change that an audit found, and that nobody had seen: the snapshot that follows is of it.
+    struct Missed {
+        /// It is newer than this, CLOCK_MONOTONIC nanoseconds.
+        var since: UInt64
+        /// The count of changes then.
+        var changes: UInt64
+    }
+
+    var missed: Missed?
+    /// A check found too little written to tell whether anything changed: the snapshot that follows tells.
+    var slight: ChangeVerdict.Slight?
+    /// It was told of so little, that it was upkeep of ZFS's own.
+    var upkeep: ChangeVerdict.Slight?
+    /// Since then only ZFS's own figures tell whether it changed, CLOCK_MONOTONIC nanoseconds: what the programs say may lack something.
+    var mustAskSince: UInt64?
     /// When the last snapshot's epoch ended, CLOCK_MONOTONIC nanoseconds.
     var lastCaptured: UInt64?
     /// The last snapshot that was taken of it since the watch began: its name after `@`.

@@ -2,13 +2,27 @@
 public enum ChangeVerdict: Hashable, Sendable {
     /// It differs from its newest snapshot; with OpenZFS also when it has none.
     case changed
-    /// So little was written since this snapshot, its newest (the full name), that it may be upkeep of ZFS's own alone.
-    /// Only the next snapshot can tell: `ChangeCheck.isEqual(_:to:)`.
-    case slight(since: String)
+    /// So little was written since its newest snapshot that it may be upkeep of ZFS's own alone. Only the next snapshot can
+    /// tell: `ChangeCheck.isEqual(_:to:)`.
+    case slight(Slight)
     /// It equals its newest snapshot, and what follows is what that was told from.
     case unchanged(Evidence)
     /// The figures do not tell.
     case unknown(Doubt)
+
+    /// A little that was written.
+    public struct Slight: Hashable, Sendable {
+        /// The full name of the newest snapshot.
+        public var since: String
+        /// Bytes. Every change of a file, directory or volume adds to what upkeep alone writes.
+        public var written: UInt64
+
+        /// So many bytes since this snapshot.
+        public init(since: String, written: UInt64) {
+            self.since = since
+            self.written = written
+        }
+    }
 
     /// What an `.unchanged` rests on.
     public enum Evidence: Hashable, Sendable {
@@ -86,7 +100,7 @@ public struct ChangeCheck: Sendable {
                 return .unknown(.unreadable("written of \(SafeText.line(dataset)) is '\(SafeText.line(text))'"))
             }
             if written == 0 { return .unchanged(.written) }
-            return written <= Self.slight ? await slight(dataset) : .changed
+            return written <= Self.slight ? await slight(dataset, written) : .changed
         case .fuse:
             let figures: Figures
             switch try await self.figures(of: dataset) {
@@ -107,11 +121,11 @@ public struct ChangeCheck: Sendable {
     /// sectors of up to 16 KiB. Its header has the intent log's in it, which the import of a pool changes where there is a log.
     static let slight = 64 << 10
 
-    private func slight(_ dataset: String) async -> ChangeVerdict {
+    private func slight(_ dataset: String, _ written: UInt64) async -> ChangeVerdict {
         // Hidden, but ZFS shows it to who asks: the newest snapshot; that of another dataset for a clone without one.
         let output = try? await command.run(["get", "-H", "-p", "-o", "value", "prevsnap", dataset])
         let name = String(decoding: (output ?? []).prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
-        return name.hasPrefix(dataset + "@") ? .slight(since: name) : .changed
+        return name.hasPrefix(dataset + "@") ? .slight(ChangeVerdict.Slight(since: name, written: written)) : .changed
     }
 
     /// Whether a snapshot equals an earlier one of its dataset to the last block, by their full names: the stream from one to
@@ -119,13 +133,16 @@ public struct ChangeCheck: Sendable {
     public func isEqual(_ snapshot: String, to earlier: String) async -> Bool {
         do throws(ZFSError) {
             let stream = try await command.run(["send", "-i", earlier, snapshot], outputLimit: 4096)
-            // dmu_replay_record_t: 312 bytes, of which the first four are the type, in the machine's order.
-            let size = 312
+            // dmu_replay_record_t, in the machine's order: the type, in a DRR_BEGIN (0) a magic number at 8 and the name of the
+            // snapshot that is sent at 56, up to its end.
+            let (size, end, magic) = (312, UInt32(5), UInt64(0x2_F5BA_CBAC))
             guard stream.count == 2 * size else { return false }
-            func type(at start: Int) -> UInt32 {
-                stream[start..<start + 4].withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) }
+            return stream.withUnsafeBytes { bytes in
+                bytes.loadUnaligned(as: UInt32.self) == 0
+                    && bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self) == magic
+                    && bytes[56..<size].prefix { $0 != 0 }.elementsEqual(snapshot.utf8)
+                    && bytes.loadUnaligned(fromByteOffset: size, as: UInt32.self) == end
             }
-            return type(at: 0) == 0 && type(at: size) == 5  // DRR_BEGIN, DRR_END
         } catch {
             return false
         }

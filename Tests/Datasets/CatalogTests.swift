@@ -115,7 +115,7 @@ import Musl
 
     /// The import of a pool writes a kilobyte of a dataset that has an intent log.
     @Test(arguments: [
-        ("echo 'tank/a@newest'", ChangeVerdict.slight(since: "tank/a@newest")),
+        ("echo 'tank/a@newest'", ChangeVerdict.slight(.init(since: "tank/a@newest", written: 65536))),
         // A clone without a snapshot of its own, one that has none, an OpenZFS that does not tell.
         ("echo 'tank/origin@newest'", .changed), ("echo -", .changed), ("echo 'tank/ab@newest'", .changed),
         ("exit 2", .changed),
@@ -131,10 +131,18 @@ import Musl
     /// A record of a stream: 312 bytes that begin with its type.
     private static func record(_ type: Int) -> String { "printf '\\00\(type)'; head -c 311 /dev/zero;" }
 
-    private static let begin = record(0)
+    private static func begin(_ magic: String, _ name: String) -> String {
+        "head -c 8 /dev/zero; printf '\(magic)'; head -c 40 /dev/zero; printf \(name);"
+            + "head -c \(256 - name.utf8.count) /dev/zero;"
+    }
+    private static let magic = #"\254\313\272\365\002\000\000\000"#
+
+    private static let begin = begin(magic, "tank/a@new")
     private static let end = record(5)
     private static let streams: [(String, Bool)] = [
         ("\(begin) \(end)", true),
+        ("\(begin(magic, "tank/a@newer")) \(end)", false), ("\(begin(magic, "tank/a@ne")) \(end)", false),
+        ("\(record(0)) \(end)", false),
         ("\(begin) \(record(4)) \(end)", false), ("\(begin) \(record(1))", false), (begin, false), ("", false),
         ("\(begin) \(end) exit 1", false), ("head -c 1000000 /dev/zero", false),
     ]

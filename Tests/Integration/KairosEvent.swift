@@ -44,6 +44,8 @@ struct KairosEvent: Decodable, Sendable {
         var checksUnchanged: UInt64
         var unresolved: UInt64
         var longestWindowMilliseconds: UInt64
+        var audits: UInt64
+        var missed: UInt64
         var leftAtRisk: [String]
     }
 

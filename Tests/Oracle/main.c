@@ -174,6 +174,24 @@ static void judge_empty(int dataset, const char *before, const char *snapshot)
 	fflush(stdout);
 }
 
+/*
+ * Where little was written Kairos compares what it took with the one before, and destroys it if nothing changed; it tells of those that
+ * stay. With zfs-fuse it does not. A Kairos that was killed may never tell.
+ */
+static bool stays(const char *snapshot)
+{
+	int64_t limit = now_ms() + oracle.patience_s * 1000L;
+
+	while (oracle.zfs.has_dot_zfs && !kairos_said(&oracle.kairos, strchr(snapshot, '@') + 1, "")) {
+		if (!zfs_exists(&oracle.zfs, snapshot))
+			return false;
+		if (interrupted || now_ms() >= limit)
+			break;
+		nap(50);
+	}
+	return true;
+}
+
 /* Reads the snapshots that are new and compares each with the one before it. Whether there were any. */
 static bool look(int dataset)
 {
@@ -214,8 +232,14 @@ static bool look(int dataset)
 		oracle.figures.snapshots++;
 		if (watched->newest) {
 			oracle.figures.comparisons++;
-			if (tree_equal(&watched->tree, &tree, why, sizeof(why)))
+			if (tree_equal(&watched->tree, &tree, why, sizeof(why))) {
+				if (!stays(names.names[i])) {
+					oracle.figures.snapshots--;
+					tree_free(&tree);
+					continue;
+				}
 				judge_empty(dataset, watched->newest, names.names[i]);
+			}
 		}
 		tree_free(&watched->tree);
 		free(watched->newest);

@@ -173,6 +173,8 @@ int run_program(const char *const arguments[], char **output);
 /* All snapshots of a dataset, oldest first: full names. */
 int zfs_snapshots(const struct zfs *zfs, const struct dataset *dataset, struct names *names);
 void names_free(struct names *names);
+/* Whether a snapshot, by its full name, is there. */
+bool zfs_exists(const struct zfs *zfs, const char *snapshot);
 /* How many there seem to be, cheaply; -1 when that cannot be told. */
 int zfs_glance(const struct zfs *zfs, const struct dataset *dataset);
 /* Reads a snapshot. 0, or -1 with the reason. */

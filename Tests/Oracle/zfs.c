@@ -80,6 +80,13 @@ int zfs_snapshots(const struct zfs *zfs, const struct dataset *dataset, struct n
 	return status ? -1 : 0;
 }
 
+bool zfs_exists(const struct zfs *zfs, const char *snapshot)
+{
+	const char *const arguments[] = {zfs->command, "list", "-H", "-o", "name", snapshot, NULL};
+
+	return !run_program(arguments, NULL);
+}
+
 static void dot_zfs(const struct dataset *dataset, const char *snapshot, char path[PATH_MAX])
 {
 	snprintf(path, PATH_MAX, "%s/.zfs/snapshot/%s", dataset->mount, snapshot);
