@@ -110,6 +110,7 @@ enum kairos_slot_flag {
 	KAIROS_SLOT_WAKE_COMMIT = 1 << 0, /* follow closes and wake user space at commit points */
 	KAIROS_SLOT_WAKE_RECORD = 1 << 1, /* wake for each record: ignore rules need to see every path */
 	KAIROS_SLOT_TXG = 1 << 2,         /* transaction groups tell; set when the probe of them has been seen to fire */
+	KAIROS_SLOT_MARK = 1 << 3,        /* ... but mark all the same: they are dirty with what no snapshot shows */
 };
 
 /*

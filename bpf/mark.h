@@ -183,7 +183,7 @@ static __always_inline u64 slot__touch(struct kairos_slot *s, const struct momen
  * The epoch is read here, after the change: if user space moves it on later, its snapshot begins later too and holds the
  * change. `marked` only grows, so a mark that is overtaken cannot hide one of a newer epoch.
  */
-static __always_inline u64 slot__mark(struct kairos_slot *s, const struct moment *m, bool commit, bool *dirtied)
+static __always_inline u64 slot__raise(struct kairos_slot *s, const struct moment *m, bool *dirtied)
 {
 	u64 epoch = READ_ONCE(s->epoch);
 	u64 marked = READ_ONCE(s->marked);
@@ -200,6 +200,13 @@ static __always_inline u64 slot__mark(struct kairos_slot *s, const struct moment
 		}
 		marked = old;
 	}
+	return epoch;
+}
+
+static __always_inline u64 slot__mark(struct kairos_slot *s, const struct moment *m, bool commit, bool *dirtied)
+{
+	u64 epoch = slot__raise(s, m, dirtied);
+
 	slot__touch(s, m, commit);
 	return epoch;
 }
@@ -214,8 +221,17 @@ static __always_inline u64 slot__note(struct kairos_slot *s, const struct moment
 	 * object in the same group is not told any more.
 	 */
 	if (READ_ONCE(s->flags) & KAIROS_SLOT_TXG && op != KAIROS_OP_STORE &&
-	    READ_ONCE(s->noise_txg) <= READ_ONCE(s->captured_txg))
-		return slot__touch(s, m, commit);
+	    READ_ONCE(s->noise_txg) <= READ_ONCE(s->captured_txg)) {
+		u64 epoch = slot__touch(s, m, commit);
+
+		/*
+		 * Counted first, the flag read after it: user space sets the flag first and reads the count after it, so that one
+		 * of the two sees the other. Hence an atomic load with a barrier.
+		 */
+		if (__sync_fetch_and_or(&s->flags, 0) & KAIROS_SLOT_MARK)
+			return slot__raise(s, m, dirtied);
+		return epoch;
+	}
 	return slot__mark(s, m, commit, dirtied);
 }
 

@@ -196,8 +196,10 @@ extension Daemon {
             if case .unchanged = verdict {
                 unchanged(dataset, attempt, now)
             } else if isExplained {
-                // ZFS knows of no ignored paths, and of files without a name it keeps the blocks.
+                // ZFS knows of no ignored paths, and of files without a name it keeps the blocks: it is dirty with them still.
+                let hidden = dataset.hiddenCaptured
                 unchanged(dataset, attempt, now)
+                dataset.hiddenCaptured = hidden
             } else {
                 // What ZFS cannot tell counts as a change: a snapshot too many is better than one too few.
                 dataset.takeBack(attempt)

@@ -80,12 +80,12 @@ extension Daemon {
         followCommits()
     }
 
-    private func setFlags(of dataset: WatchedDataset) {
+    func setFlags(of dataset: WatchedDataset) {
         probes.slots.setFlags(
             dataset.slot, wakesAtCommit: dataset.settings.followsCommits,
             wakesAtRecords: dataset.ignores,
             // A zfs-fuse beside the kernel's OpenZFS has groups of its own. Of a volume nothing else tells.
-            hasGroups: dataset.isVolume || hasGroups && dataset.mounted?.flavour != .fuse)
+            hasGroups: dataset.isVolume || hasGroups && dataset.mounted?.flavour != .fuse, marksAll: dataset.isHidden)
     }
 
     /// From the moment on that OpenZFS has been seen to call the probe of its transaction groups, they tell. Until then

@@ -33,7 +33,7 @@ public final class Daemon {
         var warnings: [String] = []
         /// CLOCK_MONOTONIC nanoseconds.
         var finished: UInt64
-        /// Of an audit that found a difference: the newest snapshot that Kairos took is not there any more.
+        /// What the dataset was compared with, its newest snapshot, is not there any more.
         var newestIsGone = false
 
         enum Outcome: Sendable {
@@ -278,7 +278,13 @@ public final class Daemon {
     /// Feeds the slot's word on its dataset to the policy.
     private func observe(_ dataset: WatchedDataset, now: UInt64) {
         guard now <= stoppedAt else { return }
-        let slot = probes.slots.read(dataset.slot)
+        var slot = probes.slots.read(dataset.slot)
+        if dataset.attempt == nil, dataset.isHidden(slot) != dataset.isHidden {
+            // ZFS does not tell a second time what is dirty, so the next change has to. One that comes just now is counted.
+            dataset.isHidden.toggle()
+            setFlags(of: dataset)
+            slot = probes.slots.read(dataset.slot)
+        }
         if slot.lost != dataset.lostSeen {
             dataset.summary.lostRecords += UInt64(slot.lost &- dataset.lostSeen)
             dataset.lostSeen = slot.lost
@@ -292,13 +298,11 @@ public final class Daemon {
         func isCommit(_ last: UInt64) -> Bool { dataset.settings.followsCommits && slot.lastCommit >= last }
         let time = Instant(nanoseconds: now)
         if let groups = slot.groups, dataset.attempt == nil {
-            // ZFS does not tell what was written. Where all that was seen are files that have no name, no snapshot shows it.
-            let isHidden = slot.hidden > dataset.hiddenCaptured && slot.changes <= dataset.changesCaptured
             if groups.isForeign, !slot.isDirty {
                 // Somebody else's snapshot has it all, unless it is gone again, as that of 'zfs diff' is: a check tells.
                 _ = dataset.policy.handle(.captured, now: time)
                 suspect(dataset, at: max(slot.last, dataset.epochStarted))
-            } else if groups.isDirty, !isHidden {
+            } else if groups.isDirty, !dataset.isHidden(slot) {
                 // Before the epoch began it was dirty too, and that was tried to capture.
                 let first = max(groups.dirtied, dataset.epochStarted)
                 let last = max(slot.last, first)

@@ -73,6 +73,8 @@ final class WatchedDataset {
     var changesCaptured: UInt64
     /// The slot's count of changes without a name at the last capture.
     var hiddenCaptured: UInt64 = 0
+    /// All that it is dirty with are files that have no name, which no snapshot shows.
+    var isHidden = false
     /// Changes by paths that user space resolved: the slot does not count them.
     var resolvedChanges: UInt64 = 0
     var lostSeen: UInt32
@@ -119,6 +121,11 @@ final class WatchedDataset {
     var hasIgnored = false
     /// It was told that an attempt takes long.
     var isStuckReported = false
+
+    /// Whether OpenZFS tells of changes, and all that were seen are of files without a name.
+    func isHidden(_ slot: SlotReading) -> Bool {
+        slot.groups?.isDirty == true && slot.hidden > hiddenCaptured && slot.changes <= changesCaptured
+    }
 
     /// It has no mount and no files: transaction groups alone tell of it.
     var isVolume: Bool { info.kind == .volume }

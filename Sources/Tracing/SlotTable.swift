@@ -122,9 +122,14 @@ public final class SlotTable: Sendable {
         }
     }
 
-    /// - Parameter hasGroups: transaction groups tell of its changes, and marks only of what they cannot know.
-    public func setFlags(_ slot: Int, wakesAtCommit: Bool, wakesAtRecords: Bool, hasGroups: Bool = false) {
+    /// - Parameters:
+    ///   - hasGroups: transaction groups tell of its changes, and marks only of what they cannot know.
+    ///   - marksAll: marks tell of all changes all the same. One that was done before this is in the slot's count after it.
+    public func setFlags(
+        _ slot: Int, wakesAtCommit: Bool, wakesAtRecords: Bool, hasGroups: Bool = false, marksAll: Bool = false
+    ) {
         var flags: UInt32 = hasGroups ? KAIROS_SLOT_TXG.rawValue : 0
+        if marksAll { flags |= KAIROS_SLOT_MARK.rawValue }
         if wakesAtCommit { flags |= KAIROS_SLOT_WAKE_COMMIT.rawValue }
         if wakesAtRecords { flags |= KAIROS_SLOT_WAKE_RECORD.rawValue }
         slots.store32(flags, at: Self.base(slot) + Field.flags)

@@ -151,6 +151,25 @@ extension IntegrationTests {
             }
         }
 
+        @Test("a file without a name that is written hides no change that comes after it")
+        func hidden() async throws {
+            let fixture = try Fixture.current()
+            let kairos = try KairosTrait.current()
+            let path = fixture.path("a") + "/still/nameless"
+            let file = try OpenFile(path, O_RDWR | O_CREAT)
+            try call("unlinkat", .here, .text(path), 0)
+            try await kairos.rest(in: fixture)
+            for round in 0..<3 {
+                try await kairos.expectNoSnapshot(in: fixture) {
+                    try call("pwrite64", .descriptor(file.raw), .text("round \(round)"), 7, 0)
+                }
+                // Nothing else happens on the host: whoever is to notice has to be woken for this.
+                _ = try await kairos.onlySnapshot(of: "a", in: fixture) {
+                    try call("mkdirat", .here, .text(fixture.path("a") + "/still/seen-\(round)"), 0o755)
+                }
+            }
+        }
+
         @Test("ten quiet seconds")
         func quietSeconds() async throws {
             let kairos = try KairosTrait.current()
