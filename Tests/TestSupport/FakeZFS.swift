@@ -48,7 +48,7 @@ package final class FakeZFS: Sendable {
     }
 
     /// The command of this directory, trusted as it is.
-    package func command(timeLimit: Duration? = .seconds(30)) -> ZFSCommand {
+    package func command(timeLimit: Duration? = .seconds(180)) -> ZFSCommand {
         ZFSCommand(zfs: directory + "/zfs", zpool: directory + "/zpool", timeLimit: timeLimit)
     }
 
