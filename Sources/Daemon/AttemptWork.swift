@@ -136,7 +136,7 @@ enum AttemptWork {
         }
     }
 
-    /// Whether an audit's difference comes of a snapshot of ours that somebody destroyed: then no probe missed anything.
+    /// Whether a difference may come of a snapshot of ours that somebody destroyed: then no probe missed anything.
     static func newestIsGone(
         _ outcome: Daemon.AttemptResult.Outcome, of job: Job, _ command: ZFSCommand
     ) async -> Bool {

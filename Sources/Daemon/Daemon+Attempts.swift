@@ -141,9 +141,7 @@ extension Daemon {
                 guid: job.guid, serial: job.serial,
                 outcome: await AttemptWork.verdict(check, of: job, isAudit: isAudit),
                 warnings: warnings[job.guid] ?? [], finished: SystemClock.monotonic())
-            if isAudit {
-                result.newestIsGone = await AttemptWork.newestIsGone(result.outcome, of: job, check.command)
-            }
+            result.newestIsGone = await AttemptWork.newestIsGone(result.outcome, of: job, check.command)
             inbox.post(.attempts([result]))
         }
     }
@@ -212,10 +210,10 @@ extension Daemon {
                 let slot = probes.slots.read(dataset.slot)
                 let isSeen = slot.changes + dataset.resolvedChanges > attempt.changes || slot.groups?.isDirty == true
                 if result.newestIsGone {
-                    report(
-                        .notice(
-                            "\(dataset.info.name): @\(dataset.lastTaken ?? "") is gone, and nothing else has what was "
-                                + "in it: what is there now is snapshotted again"))
+                    let text =
+                        "\(dataset.info.name): @\(dataset.lastTaken ?? "") is gone, and nothing else has what was in it: "
+                        + "what is there now is snapshotted again"
+                    if told.isNew(text) { report(.notice(text)) }
                 } else if attempt.isAudit, !isSeen, dataset.summary.isEmpty {
                     dataset.missed = WatchedDataset.Missed(
                         since: dataset.lastCaptured ?? attempt.epochStarted, changes: attempt.changes)
