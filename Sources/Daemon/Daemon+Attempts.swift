@@ -199,27 +199,7 @@ extension Daemon {
                 unchanged(dataset, attempt, now)
                 dataset.hiddenCaptured = hidden
             } else {
-                // What ZFS cannot tell counts as a change: a snapshot too many is better than one too few.
-                dataset.takeBack(attempt)
-                dataset.slight = comparable(verdict)
-                // As of its answer: a rollback may have taken it back since.
-                _ = dataset.policy.handle(.changed(at: Instant(nanoseconds: result.finished)), now: now)
-                // It may be its snapshot that fails.
-                if dataset.policy.consecutiveFailures == 0 { dataset.isFailing = false }
-                // What was seen while the check ran may be what it found.
-                let slot = probes.slots.read(dataset.slot)
-                let isSeen = slot.changes + dataset.resolvedChanges > attempt.changes || slot.groups?.isDirty == true
-                if result.newestIsGone {
-                    let text =
-                        "\(dataset.info.name): @\(dataset.lastTaken ?? "") is gone, and nothing else has what was in it: "
-                        + "what is there now is snapshotted again"
-                    if told.isNew(text) { report(.notice(text)) }
-                } else if attempt.isAudit, !isSeen, dataset.summary.isEmpty {
-                    dataset.missed = WatchedDataset.Missed(
-                        since: dataset.lastCaptured ?? attempt.epochStarted, changes: attempt.changes)
-                    // So little may be nothing.
-                    if dataset.slight == nil { tellMissed(dataset) }
-                }
+                changed(dataset, attempt, result, verdict, now)
             }
         case .failed(let operation, let kind, let error):
             dataset.takeBack(attempt)
@@ -227,6 +207,34 @@ extension Daemon {
                 attempt.isCheck ? .checkFailed(at: now) : kind == .timedOut ? .unanswered(at: now) : .failed(at: now)
             _ = dataset.policy.handle(event, now: now)
             failed(dataset, operation: operation, kind, error)
+        }
+    }
+
+    /// A check found a difference, or could not tell.
+    private func changed(
+        _ dataset: WatchedDataset, _ attempt: WatchedDataset.Attempt, _ result: AttemptResult, _ verdict: ChangeVerdict,
+        _ now: Instant
+    ) {
+        // What ZFS cannot tell counts as a change: a snapshot too many is better than one too few.
+        dataset.takeBack(attempt)
+        dataset.slight = comparable(verdict)
+        // As of its answer: a rollback may have taken it back since.
+        _ = dataset.policy.handle(.changed(at: Instant(nanoseconds: result.finished)), now: now)
+        // It may be its snapshot that fails.
+        if dataset.policy.consecutiveFailures == 0 { dataset.isFailing = false }
+        // What was seen while the check ran may be what it found.
+        let slot = probes.slots.read(dataset.slot)
+        let isSeen = slot.changes + dataset.resolvedChanges > attempt.changes || slot.groups?.isDirty == true
+        if result.newestIsGone {
+            let text =
+                "\(dataset.info.name): @\(dataset.lastTaken ?? "") is gone, and nothing else has what was in it: "
+                + "what is there now is snapshotted again"
+            if told.isNew(text) { report(.notice(text)) }
+        } else if attempt.isAudit, !isSeen, dataset.summary.isEmpty {
+            dataset.missed = WatchedDataset.Missed(
+                since: dataset.lastCaptured ?? attempt.epochStarted, changes: attempt.changes)
+            // So little may be nothing.
+            if dataset.slight == nil { tellMissed(dataset) }
         }
     }
 
