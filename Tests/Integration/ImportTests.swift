@@ -9,7 +9,8 @@ extension IntegrationTests {
     /// A host that was restarted: pools are imported, datasets mounted, and Kairos looks what changed meanwhile.
     @Suite("After an import", .enabled(if: OpenZFS.isInKernel, "zfs-fuse has no `written` that an import changes"))
     struct ImportTests {
-        /// Kairos on these, until it has looked at each: the datasets that it snapshotted, with the triggers.
+        /// Kairos on these, until it has looked at each: the datasets that it snapshotted, with the triggers, by name. They are
+        /// compared side by side, and the first to be done is told of first.
         /// It audits meanwhile, each dataset twice at the least.
         private func look(at names: [String], set: ProbeSet) async throws -> [String] {
             let options = ["run", "--json", "--probes", set.rawValue, "--audit", "1s"] + .prompt
@@ -24,9 +25,10 @@ extension IntegrationTests {
                 #expect(summary?.missed == 0, "\(kairos.transcript)")
                 #expect(status.isSuccess, "\(kairos.transcript)")
                 #expect(summary?.failures == 0, "\(kairos.transcript)")
-                return kairos.events.filter { $0.event == "snapshot" }.map {
+                let found = kairos.events.filter { $0.event == "snapshot" }.map {
                     "\($0.dataset ?? "") \($0.trigger ?? "")"
                 }
+                return found.sorted()
             }
         }
 
@@ -63,7 +65,8 @@ extension IntegrationTests {
                     try call("pwrite64", .descriptor(device.raw), .text("content"), 7, 0)
                     try call("fsync", .descriptor(device.raw))
                 }
-                #expect(try await look(at: names, set: set) == names.map { $0 + " start" })
+                var found = try await look(at: names, set: set)
+                #expect(found == names.map { $0 + " start" })
                 let before = try await count(pool)
                 #expect(before == names.count)
 
@@ -73,7 +76,8 @@ extension IntegrationTests {
                     #expect(String(decoding: written, as: UTF8.self) != "0\n", "nothing is tested of \(name)")
                 }
                 let made = try await ever(pool)
-                #expect(try await look(at: names, set: set) == [])
+                found = try await look(at: names, set: set)
+                #expect(found == [])
                 #expect(try await count(pool) == before)
                 // Each that an import wrote to was compared once, and not by each audit again.
                 #expect(try await ever(pool) <= made + names.count - 1)
@@ -83,7 +87,8 @@ extension IntegrationTests {
                 try await imported(pool)
                 try call("fchmodat", .here, .text("\(pool.mountPoint)/other/file"), 0o600)
                 let changed = names.prefix(2).map { $0 + " start" }
-                #expect(try await look(at: names, set: set) == changed)
+                found = try await look(at: names, set: set)
+                #expect(found == changed)
                 #expect(try await count(pool) == before + 2)
             } catch {
                 for line in await pool.destroy() { Issue.record("the pool stays behind: \(line)") }
