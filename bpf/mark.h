@@ -449,11 +449,39 @@ static __always_inline u32 task__level(void)
 	return task->thread_pid->level;
 }
 
+/*
+ * Not a trusted pointer where that can be had: for each pointer that is loaded through one Linux 6.12's verifier looks for a name
+ * among all the kernel's types, up to four times, on every path that comes by.
+ */
+static __always_inline struct task_struct *task__current(void)
+{
+	if (bpf_rdonly_cast)
+		return bpf_rdonly_cast(bpf_get_current_task_btf(), bpf_core_type_id_kernel(struct task_struct));
+	return bpf_get_current_task_btf();
+}
+
+/* Say in the record who the caller is. A global function: the verifier comes by once. */
+__noinline int scratch__caller(u32 which)
+{
+	struct scratch *sc = bpf_map_lookup_elem(&scratches, &which);
+	struct task_struct *task = task__current();
+	struct kairos_control *ctl = control__get();
+
+	if (!sc || !ctl)
+		return 0;
+	sc->record.pid = process__number(task, ctl->pid_level);
+	sc->record.tid = ctl->pid_level ? task__number(task, ctl->pid_level) : (u32)task->pid;
+	sc->record.ppid = process__number(task->real_parent, ctl->pid_level);
+	sc->record.uid = (u32)bpf_get_current_uid_gid();
+	sc->record.mount_ns = task->nsproxy->mnt_ns->ns.inum;
+	bpf_get_current_comm(sc->record.comm, sizeof(sc->record.comm));
+	return 0;
+}
+
 /* A cleared record with what is known of the caller; to be sent or dropped. NULL: it counts as lost. */
 static __always_inline struct scratch *scratch__begin(u32 probe, u32 kind, u32 op, u64 now)
 {
 	struct scratch *sc = scratch__claim();
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct kairos_control *ctl = control__get();
 
 	if (!ctl)
@@ -470,14 +498,9 @@ static __always_inline struct scratch *scratch__begin(u32 probe, u32 kind, u32 o
 	sc->record.begun_ns = now;
 	sc->record.slot = KAIROS_NO_SLOT;
 	sc->record.syscall = KAIROS_NO_SYSCALL;
-	sc->record.pid = process__number(task, ctl->pid_level);
-	sc->record.tid = ctl->pid_level ? task__number(task, ctl->pid_level) : (u32)task->pid;
-	sc->record.ppid = process__number(task->real_parent, ctl->pid_level);
-	sc->record.uid = (u32)bpf_get_current_uid_gid();
-	sc->record.mount_ns = task->nsproxy->mnt_ns->ns.inum;
 	sc->record.offset = KAIROS_NO_OFFSET;
 	sc->below = 0;
-	bpf_get_current_comm(sc->record.comm, sizeof(sc->record.comm));
+	scratch__caller(sc->index);
 	return sc;
 }
 
