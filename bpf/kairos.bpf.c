@@ -3,7 +3,9 @@
  * All programs of all probe sets, in one object: they share their maps. User space loads those of the set that it takes.
  */
 #include "syscalls.h"
-#include "vfs.h"
+#include "tracepoints.h"
+#include "vfs_contents.h"
+#include "vfs_names.h"
 #include "zfs.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

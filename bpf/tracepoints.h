@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Tracepoints of the kernel's other than those on system calls: the ends of io_uring's requests, pages that get dirty, processes
+ * that end. The first belongs to the probe set `syscalls`, the others to every set.
+ */
+#ifndef KAIROS_TRACEPOINTS_H
+#define KAIROS_TRACEPOINTS_H
+
+#include "descriptors.h"
+
+/* include/uapi/linux/io_uring.h: enum io_uring_op, whose numbers are the kernel's interface. */
+enum {
+	URING_WRITEV = 2,
+	URING_WRITE_FIXED = 5,
+	URING_FALLOCATE = 17,
+	URING_OPENAT = 18,
+	URING_WRITE = 23,
+	URING_OPENAT2 = 28,
+	URING_SPLICE = 30,
+	URING_RENAMEAT = 35,
+	URING_UNLINKAT = 36,
+	URING_MKDIRAT = 37,
+	URING_SYMLINKAT = 38,
+	URING_LINKAT = 39,
+	URING_FSETXATTR = 41,
+	URING_SETXATTR = 42,
+	URING_FTRUNCATE = 55,
+};
+
+/*
+ * The end of a request of io_uring, in whatever thread did it. A request on a file has it at hand; the paths of the others
+ * are gone by now, so every dataset is checked. The arguments behind the second differ between kernels, and the result
+ * is in the request.
+ */
+SEC("tp_btf/io_uring_complete")
+int syscalls__io_uring(u64 *ctx)
+{
+	struct io_kiocb *request = (void *)ctx[1];
+	struct kairos_control *ctl = control__get();
+	struct call_args args = {
+	    .number = KAIROS_NO_SYSCALL, .probe = KAIROS_PROBE_IO_URING_COMPLETE, .offset = KAIROS_NO_OFFSET};
+	u32 opcode, op = KAIROS_OP_WRITE;
+	struct file *file;
+
+	/* What a request leaves behind it besides its end has none. */
+	if (!ctl || !READ_ONCE(ctl->ready) || !request)
+		return 0;
+	args.result = BPF_CORE_READ(request, cqe.res);
+	if (args.result < 0)
+		return 0;
+	opcode = BPF_CORE_READ(request, opcode);
+	switch (opcode) {
+	case URING_WRITEV:
+	case URING_WRITE_FIXED:
+	case URING_WRITE:
+	case URING_SPLICE:
+		if (!args.result)
+			return 0;
+		args.bytes = args.result;
+		break;
+	case URING_FALLOCATE:
+		break;
+	case URING_FTRUNCATE:
+		op = KAIROS_OP_TRUNCATE;
+		break;
+	case URING_FSETXATTR:
+		op = KAIROS_OP_ATTR;
+		break;
+	case URING_OPENAT:
+	case URING_OPENAT2:
+		file = file__of(args.result);
+		if (!file || !(FIELD(file, f_mode) & FMODE_CREATED))
+			return 0;
+		return change__file(file, -1, KAIROS_OP_CREATE, &args);
+	case URING_RENAMEAT:
+	case URING_UNLINKAT:
+	case URING_MKDIRAT:
+	case URING_SYMLINKAT:
+	case URING_LINKAT:
+	case URING_SETXATTR:
+		return call__unknown(op, &args);
+	default:
+		return 0;
+	}
+	file = file__cast((u64)BPF_CORE_READ(request, file));
+	return file ? change__file(file, -1, op, &args) : 0;
+}
+
+/*
+ * Stores through a mapping. The kernel tells of a page when it goes from clean to dirty, in the fault just before the
+ * first store; that is *before* the change. It is safe all the same: user space writes back dirty pages after it has
+ * moved the epoch on, so either this store is written back with them, or it faults again and marks the new epoch.
+ */
+static __always_inline int change__folio(struct address_space *mapping)
+{
+	struct kairos_control *ctl = control__get();
+	struct hlist_node *alias;
+	struct inode *inode;
+	struct change c = {
+	    .op = KAIROS_OP_STORE,
+	    .probe = KAIROS_PROBE_FOLIO,
+	    .offset = KAIROS_NO_OFFSET,
+	    .syscall = KAIROS_NO_SYSCALL,
+	    .fd = -1,
+	};
+
+	/* The tracepoint's BTF says that the mapping may be NULL (6.14 and later ask for the check). */
+	if (!ctl || !READ_ONCE(ctl->ready) || !mapping)
+		return 0;
+	inode = mapping->host;
+	if (!inode)
+		return 0;
+	c.key.device = inode->i_sb->s_dev;
+	c.slot = device__slot(c.key.device);
+	if (!tracing && c.slot == KAIROS_NO_SLOT)
+		return 0;
+	c.key.inode = inode->i_ino;
+	c.key.generation = inode->i_generation;
+	c.hidden = !inode->i_nlink;
+	alias = inode->i_dentry.first;
+	if (alias)
+		c.dentry = (u64)alias - bpf_core_field_offset(struct dentry, d_u.d_alias);
+	return change__tell(&c);
+}
+
+SEC("tp_btf/writeback_dirty_folio")
+int BPF_PROG(syscalls__dirty_folio, struct folio *folio, struct address_space *mapping)
+{
+	/* In a trace, write(2) is shown as such; a store faults from user mode, where no system call is under way. */
+	if (tracing) {
+		struct task_struct *task = bpf_get_current_task_btf();
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+#if defined(__TARGET_ARCH_x86)
+		if ((long)regs->orig_ax >= 0)
+			return 0;
+#else
+		if (regs->syscallno >= 0)
+			return 0;
+#endif
+	}
+	return change__folio(mapping);
+}
+
+/* Properties may have changed when a zfs or zpool command has ended: no need to poll them. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(syscalls__process_exit, struct task_struct *task)
+{
+	struct kairos_control *ctl = control__get();
+	struct scratch *sc;
+	u32 pid_tgid_pid = bpf_get_current_pid_tgid();
+
+	if (tracing || !ctl || !READ_ONCE(ctl->ready))
+		return 0;
+	/* "zfs" or "zpool", by the leader; our own children ask, they do not change properties. */
+	if (pid_tgid_pid != bpf_get_current_pid_tgid() >> 32)
+		return 0;
+	if (!(task->comm[0] == 'z' &&
+	      ((task->comm[1] == 'f' && task->comm[2] == 's' && !task->comm[3]) ||
+	       (task->comm[1] == 'p' && task->comm[2] == 'o' && task->comm[3] == 'o' && task->comm[4] == 'l'))))
+		return 0;
+	if ((u32)BPF_CORE_READ(task, real_parent, tgid) == ctl->self)
+		return 0;
+	sc = scratch__begin(KAIROS_PROBE_EXIT, KAIROS_RECORD_ZFS_COMMAND, 0, bpf_ktime_get_ns());
+	if (sc)
+		scratch__send(sc, 0, true);
+	return 0;
+}
+
+#endif

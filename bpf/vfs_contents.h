@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Probe set `vfs`: what is in a file. Writes, by whatever way, room, mappings, and the commit points.
+ */
+#ifndef KAIROS_VFS_CONTENTS_H
+#define KAIROS_VFS_CONTENTS_H
+
+#include "vfs.h"
+
+/* Writes: by who calls the file system, and how many bytes it took. */
+
+/* Of one whose position has moved on by what was written. */
+static __always_inline int vfs__written(u64 file, u32 probe, s64 n, s64 position)
+{
+	struct deed deed = {.op = KAIROS_OP_WRITE, .probe = probe, .offset = position - n, .bytes = n};
+
+	return n > 0 ? vfs__file(file, &deed) : 0;
+}
+
+static __always_inline int vfs__written_by(u64 *ctx, u32 file, u32 probe, u32 position)
+{
+	s64 n = returned(ctx), at = n + KAIROS_NO_OFFSET;
+
+	/* Only a trace tells where. */
+	if (tracing)
+		bpf_probe_read_kernel(&at, sizeof(at), (void *)arg(ctx, position));
+	return vfs__written(arg(ctx, file), probe, n, at);
+}
+
+/*
+ * Trace: functions that write by others of those here, which are silent meanwhile, by thread. (When a change is only
+ * marked, seeing it twice does no harm.)
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64); /* the thread, as bpf_get_current_pid_tgid() says */
+	__type(value, u32);
+} within SEC(".maps");
+
+static __always_inline int within__begin(u32 probe)
+{
+	u64 id = bpf_get_current_pid_tgid();
+
+	bpf_map_update_elem(&within, &id, &probe, BPF_NOEXIST);
+	return 0;
+}
+
+/* Whether it is for the one that asks to tell: nothing around it does. */
+static __always_inline bool within__ends(u32 probe)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	u32 *outer;
+
+	if (!tracing)
+		return true;
+	outer = bpf_map_lookup_elem(&within, &id);
+	if (!outer)
+		return true;
+	if (*outer != probe)
+		return false;
+	bpf_map_delete_elem(&within, &id);
+	return true;
+}
+
+SEC("fentry/iter_file_splice_write")
+int vfs__splice_entry(u64 *ctx)
+{
+	return within__begin(KAIROS_PROBE_SPLICE);
+}
+
+SEC("fentry/vfs_copy_file_range")
+int vfs__copy_entry(u64 *ctx)
+{
+	return within__begin(KAIROS_PROBE_COPY);
+}
+
+/* (file, buffer, count, position) */
+SEC("fexit/vfs_write")
+int vfs__write(u64 *ctx)
+{
+	return vfs__written_by(ctx, 0, KAIROS_PROBE_WRITE, 3);
+}
+
+/* (file, vector, length, position, flags) */
+SEC("fexit/vfs_writev")
+int vfs__writev(u64 *ctx)
+{
+	return vfs__written_by(ctx, 0, KAIROS_PROBE_WRITEV, 3);
+}
+
+/* (file, iterator, position, flags) */
+SEC("fexit/vfs_iter_write")
+int vfs__iter_write(u64 *ctx)
+{
+	return within__ends(KAIROS_PROBE_ITER_WRITE) ? vfs__written_by(ctx, 0, KAIROS_PROBE_ITER_WRITE, 2) : 0;
+}
+
+/* (file, iocb, iterator) */
+SEC("fexit/vfs_iocb_iter_write")
+int vfs__iocb_write(u64 *ctx)
+{
+	struct kiocb *iocb = (void *)arg(ctx, 1);
+
+	return vfs__written(arg(ctx, 0), KAIROS_PROBE_IOCB_WRITE, returned(ctx), BPF_CORE_READ(iocb, ki_pos));
+}
+
+/* (file, iterator, position) */
+SEC("fexit/__kernel_write_iter")
+int vfs__kernel_write(u64 *ctx)
+{
+	return vfs__written_by(ctx, 0, KAIROS_PROBE_KERNEL_WRITE, 2);
+}
+
+/* splice(2) and sendfile(2): (pipe, out, position, length, flags). */
+SEC("fexit/iter_file_splice_write")
+int vfs__splice(u64 *ctx)
+{
+	return within__ends(KAIROS_PROBE_SPLICE) ? vfs__written_by(ctx, 1, KAIROS_PROBE_SPLICE, 2) : 0;
+}
+
+/* In whatever thread it runs. When it would block it returns -EAGAIN, and is called again in a worker. */
+SEC("fexit/io_write")
+int vfs__io_uring(u64 *ctx)
+{
+	struct io_kiocb *request = (void *)arg(ctx, 0);
+	s32 status = (s32)returned(ctx);
+	s32 n;
+
+	if (status < 0 && status != -529 /* EIOCBQUEUED: done, the result is told already */)
+		return 0;
+	n = BPF_CORE_READ(request, cqe.res);
+	return vfs__written((u64)BPF_CORE_READ(request, file), KAIROS_PROBE_IO_URING, n, n + KAIROS_NO_OFFSET);
+}
+
+static __always_inline int kiocb__done(struct kiocb *iocb, long n, u32 probe)
+{
+	if (!(BPF_CORE_READ(iocb, ki_flags) & IOCB_WRITE))
+		return 0;
+	return vfs__written((u64)BPF_CORE_READ(iocb, ki_filp), probe, n, BPF_CORE_READ(iocb, ki_pos));
+}
+
+/* The end of a write of io_submit(2), at once or later. */
+SEC("fentry/aio_complete_rw")
+int BPF_PROG(vfs__aio, struct kiocb *iocb, long n)
+{
+	return kiocb__done(iocb, n, KAIROS_PROBE_AIO);
+}
+
+/* Of io_uring, when the file system finished later. */
+SEC("fentry/io_complete_rw")
+int BPF_PROG(vfs__io_uring_late, struct kiocb *iocb, long n)
+{
+	return kiocb__done(iocb, n, KAIROS_PROBE_IO_URING);
+}
+
+/*
+ * A thread of the kernel's own, such as a loop device's, may call the file system by none of the above. This is before
+ * the write, so it is marked as early, and a check follows the snapshot.
+ */
+SEC("fentry/generic_write_checks")
+int BPF_PROG(vfs__kernel_thread, struct kiocb *iocb)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct deed deed = DEED(WRITE, KERNEL_THREAD);
+
+	if (!(task->flags & PF_KTHREAD))
+		return 0;
+	deed.offset = BPF_CORE_READ(iocb, ki_pos);
+	deed.early = true;
+	return vfs__file((u64)BPF_CORE_READ(iocb, ki_filp), &deed);
+}
+
+/* (in, position, out, position, length, flags) */
+SEC("fexit/vfs_copy_file_range")
+int vfs__copy(u64 *ctx)
+{
+	s64 n = returned(ctx);
+
+	return within__ends(KAIROS_PROBE_COPY) ? vfs__written(arg(ctx, 2), KAIROS_PROBE_COPY, n, arg(ctx, 3) + n) : 0;
+}
+
+/* (in, position, out, position, length, flags) */
+SEC("fexit/vfs_clone_file_range")
+int vfs__clone(u64 *ctx)
+{
+	s64 n = returned(ctx);
+
+	return vfs__written(arg(ctx, 2), KAIROS_PROBE_CLONE, n, arg(ctx, 3) + n);
+}
+
+/* How long a file was when the thread's fallocate(2) began, as bpf_get_current_pid_tgid() says. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64);
+	__type(value, s64);
+} sizes SEC(".maps");
+
+static __always_inline s64 file__size(u64 pointer)
+{
+	struct inode *inode = inode__cast((u64)FIELD(file__cast(pointer), f_inode));
+
+	return FIELD(inode, i_size);
+}
+
+/* (file, mode, offset, length) */
+SEC("fentry/vfs_fallocate")
+int vfs__fallocate_entry(u64 *ctx)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	s64 size;
+
+	if (!fallocate__is_room(arg(ctx, 1)))
+		return 0;
+	size = file__size(arg(ctx, 0));
+	bpf_map_update_elem(&sizes, &id, &size, BPF_ANY);
+	return 0;
+}
+
+SEC("fexit/vfs_fallocate")
+int vfs__fallocate(u64 *ctx)
+{
+	struct deed deed = WRITTEN(FALLOCATE, arg(ctx, 3), arg(ctx, 2));
+	struct kairos_control *ctl = control__get();
+	u64 id = bpf_get_current_pid_tgid();
+	bool changed = true;
+	s64 *before;
+
+	if (fallocate__is_room(arg(ctx, 1))) {
+		before = bpf_map_lookup_elem(&sizes, &id);
+		if (before) {
+			changed = *before != file__size(arg(ctx, 0));
+			bpf_map_delete_elem(&sizes, &id);
+		}
+	}
+	/* The call that is made to see whether this program runs changes nothing. */
+	if ((s32)returned(ctx) || !ctl || (!changed && READ_ONCE(ctl->ready)))
+		return 0;
+	return vfs__file(arg(ctx, 0), &deed);
+}
+
+/* Trace: (file, address, length, protection, flags, page offset in bytes). */
+SEC("fexit/vm_mmap_pgoff")
+int vfs__mmap(u64 *ctx)
+{
+	struct deed deed = DEED(MAP, MMAP);
+	s64 address = returned(ctx);
+	u64 file = arg(ctx, 0);
+
+	if (!file || (address < 0 && address >= -MAX_ERRNO))
+		return 0;
+	if (!(arg(ctx, 4) & MAP_SHARED_MASK) || !(arg(ctx, 3) & PROT_WRITE))
+		return 0;
+	deed.bytes = arg(ctx, 2);
+	deed.offset = arg(ctx, 5) << 12;
+	return vfs__file(file, &deed);
+}
+
+/* The last close of a file that was changed in this epoch: a version is complete. In a trace: that was open for writing. */
+SEC("fentry/__fput")
+int BPF_PROG(vfs__fput, struct file *file)
+{
+	struct kairos_control *ctl = control__get();
+	struct deed deed = DEED(CLOSE, FPUT);
+	struct seen_key key = {};
+	struct inode *inode;
+	struct seen *known;
+
+	if (!ctl || !(tracing || READ_ONCE(ctl->commits)) || !(file->f_mode & FMODE_WRITE))
+		return 0;
+	inode = file->f_inode;
+	if (tracing)
+		return (inode->i_mode & S_IFMT) == S_IFREG ? vfs__file((u64)file, &deed) : 0;
+	key.device = inode->i_sb->s_dev;
+	key.inode = inode->i_ino;
+	key.generation = inode->i_generation;
+	if (device__slot(key.device) == KAIROS_NO_SLOT)
+		return 0;
+	known = bpf_map_lookup_elem(&seen, &key);
+	if (!known || !(known->ops & (KAIROS_OP_CREATE | KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE | KAIROS_OP_STORE)))
+		return 0;
+	return vfs__file((u64)file, &deed);
+}
+
+SEC("fexit/vfs_fsync_range")
+int vfs__fsync(u64 *ctx)
+{
+	struct deed deed = DEED(SYNC, FSYNC);
+
+	return (s32)returned(ctx) ? 0 : vfs__file(arg(ctx, 0), &deed);
+}
+
+#endif
