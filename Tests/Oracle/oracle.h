@@ -84,7 +84,7 @@ void tree_free(struct tree *tree);
 bool tree_equal(const struct tree *a, const struct tree *b, char *why, size_t size);
 uint64_t tree_bytes(const struct tree *tree);
 
-/* ---- operations.c: what changes files, and what does not ---- */
+/* ---- act_*.c: what changes files, and what does not ---- */
 
 enum outcome {
 	DONE,
