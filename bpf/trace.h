@@ -6,7 +6,7 @@
 #ifndef KAIROS_TRACE_H
 #define KAIROS_TRACE_H
 
-#include "mark.h"
+#include "record.h"
 
 struct comm_key {
 	char comm[KAIROS_COMM];
