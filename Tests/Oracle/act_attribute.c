@@ -125,10 +125,10 @@ enum outcome act_setxattr(struct worker *worker)
 	if (!worker_pick(worker, FILES | DIRECTORIES, path))
 		return SKIPPED;
 	worker_note(worker, "%s %zu", name, size);
-	worker_fill(worker, buffer, size);
-	/* The stamp is in it whole only from 8 bytes on, but the same single byte may stand there already. */
+	/* The stamp is in it whole only from 8 bytes on, and the same single byte may stand there already. */
 	if (size < 8)
 		size = 8;
+	worker_fill(worker, buffer, size);
 	worker_absolute(worker, worker->dataset, path, whole);
 	return worker_outcome(worker, random_below(worker, 2) ? setxattr(whole, name, buffer, size, 0)
 							      : lsetxattr(whole, name, buffer, size, 0));
