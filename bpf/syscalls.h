@@ -4,10 +4,7 @@
  * A failed call is no change and costs two loads. Why not one tracepoint a call: docs/design.md, "One program for all
  * calls".
  *
- * What a raw tracepoint cannot know is the file behind a path. Three cases:
- *   descriptor      file -> inode -> superblock: exact
- *   "name"          one component below a directory that the kernel has open: exact, by that directory's superblock
- *   "a/b", "/a/b"   may cross mounts and symbolic links: user space resolves it (a candidate)
+ * What a raw tracepoint cannot know is the file behind a path: names.h.
  */
 #ifndef KAIROS_SYSCALLS_H
 #define KAIROS_SYSCALLS_H

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Probe set `vfs`: programs on functions of the kernel itself, at their ends (fexit), by what they returned. They see
+ * Probe set `vfs`: what the programs in vfs_contents.h and vfs_names.h share. They are on functions of the kernel itself, at their ends
+ * (fexit), by what they returned. They see
  * inodes and dentries where system calls show strings, whoever comes there: io_uring, aio, the NFS server, 32-bit
  * programs, overlays. They cost other system calls nothing.
  *
  * Kernels differ in the arguments of these functions. Where an argument stands is looked up in the kernel's BTF by its
- * type and set before load: the `at_...` constants. See Sources/Tracing/FunctionTable.swift.
+ * type and set before load: the `at_...` constants. See Sources/Tracing/ProbeSet.swift.
  */
 #ifndef KAIROS_VFS_H
 #define KAIROS_VFS_H
