@@ -11,15 +11,15 @@ extension IntegrationTests {
     struct ImportTests {
         /// Kairos on these, until it has looked at each: the datasets that it snapshotted, with the triggers, by name. They are
         /// compared side by side, and the first to be done is told of first.
-        /// It audits meanwhile, each dataset twice at the least.
+        /// It audits meanwhile, each dataset twice on average.
         private func look(at names: [String], set: ProbeSet) async throws -> [String] {
             let options = ["run", "--json", "--probes", set.rawValue, "--audit", "1s"] + .prompt
             return try await KairosProcess.run(options + names) { kairos in
                 let ready = try await kairos.event("ready") { $0.event == "ready" }
                 #expect(ready.datasets == names)
                 for name in names { try await kairos.settled(name) }
-                // Nothing tells of an audit that finds nothing. Three are due by then, and counted at the end.
-                try await Task.sleep(for: .seconds(4))
+                // Nothing tells of an audit that finds nothing. Seven are due by then, and counted at the end.
+                try await Task.sleep(for: .seconds(8))
                 let (status, summary) = try await kairos.stop()
                 #expect((summary?.audits ?? 0) >= UInt64(2 * names.count), "\(kairos.transcript)")
                 #expect(summary?.missed == 0, "\(kairos.transcript)")
