@@ -14,8 +14,8 @@ enum AttemptWork {
         /// A volume whose block device is to be written back first.
         var flushesVolume = false
         var groups: Groups
-        /// The last snapshot taken of it: its name after `@`.
-        var lastTaken: String?
+        /// The last snapshot taken of it.
+        var lastTaken: SnapshotName?
         /// What the programs say may lack something: ZFS has to be asked.
         var mustAsk: Bool
         /// So little was written that the snapshot is not wanted if it equals the one before.
@@ -138,10 +138,21 @@ enum AttemptWork {
 
     /// Whether a difference may come of a snapshot of ours that somebody destroyed: then no probe missed anything.
     static func newestIsGone(
-        _ outcome: Daemon.AttemptResult.Outcome, of job: Job, _ command: ZFSCommand
+        _ outcome: Daemon.AttemptResult.Outcome, of job: Job, _ check: ChangeCheck
     ) async -> Bool {
         guard case .verdict(let verdict) = outcome, let last = job.lastTaken else { return false }
         if case .unchanged = verdict { return false }
-        return await isGone("\(job.dataset)@\(last)", command)
+        guard await isGone("\(job.dataset)@\(last.text)", check.command) else { return false }
+        do throws(ZFSError) {
+            guard let newest = try await check.newest(of: job.dataset) else { return true }
+            // A newer one holds what it held, and then the difference is to that one.
+            if let own = SnapshotName(parsing: newest, prefix: last.prefix) { return own < last }
+            // Somebody else's tells the second alone. Within the same one it counts as newer: better a false alarm than none.
+            let values = try await DatasetCatalog(check.command).properties(["creation"], of: [newest])
+            guard let text = values[newest]?["creation"]?.value, let creation = Int64(text) else { return false }
+            return creation < last.time.milliseconds / 1000
+        } catch {
+            return false
+        }
     }
 }

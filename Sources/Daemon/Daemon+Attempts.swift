@@ -141,7 +141,7 @@ extension Daemon {
                 guid: job.guid, serial: job.serial,
                 outcome: await AttemptWork.verdict(check, of: job, isAudit: isAudit),
                 warnings: warnings[job.guid] ?? [], finished: SystemClock.monotonic())
-            result.newestIsGone = await AttemptWork.newestIsGone(result.outcome, of: job, check.command)
+            result.newestIsGone = await AttemptWork.newestIsGone(result.outcome, of: job, check)
             inbox.post(.attempts([result]))
         }
     }
@@ -227,7 +227,7 @@ extension Daemon {
         let isSeen = slot.changes + dataset.resolvedChanges > attempt.changes || slot.groups?.isDirty == true
         if result.newestIsGone {
             let text =
-                "\(dataset.info.name): @\(dataset.lastTaken ?? "") is gone, and nothing else has what was in it: "
+                "\(dataset.info.name): @\(dataset.lastTaken?.text ?? "") is gone, and nothing else has what was in it: "
                 + "what is there now is snapshotted again"
             if told.isNew(text) { report(.notice(text)) }
         } else if attempt.isAudit, !isSeen, dataset.summary.isEmpty {
@@ -313,7 +313,7 @@ extension Daemon {
         dataset.isFailing = false
         dataset.hasIgnored = false
         dataset.lastCaptured = attempt.started
-        dataset.lastTaken = taken.dryRun ? nil : taken.name.text
+        dataset.lastTaken = taken.dryRun ? nil : taken.name
         // A name that was taken made the engine move on: so do the names to come.
         namer.note(taken.name)
         summary.snapshots += 1

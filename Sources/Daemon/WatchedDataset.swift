@@ -115,8 +115,8 @@ final class WatchedDataset {
     var mustAskSince: UInt64?
     /// When the last snapshot's epoch ended, CLOCK_MONOTONIC nanoseconds.
     var lastCaptured: UInt64?
-    /// The last snapshot that was taken of it since the watch began: its name after `@`.
-    var lastTaken: String?
+    /// The last snapshot that was taken of it since the watch began.
+    var lastTaken: SnapshotName?
     /// Since the last capture there were changes that the ignore rules cover.
     var hasIgnored = false
     /// It was told that an attempt takes long.

@@ -122,10 +122,22 @@ public struct ChangeCheck: Sendable {
     static let slight = 64 << 10
 
     private func slight(_ dataset: String, _ written: UInt64) async -> ChangeVerdict {
-        // Hidden, but ZFS shows it to who asks: the newest snapshot; that of another dataset for a clone without one.
-        let output = try? await command.run(["get", "-H", "-p", "-o", "value", "prevsnap", dataset])
-        let name = String(decoding: (output ?? []).prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
-        return name.hasPrefix(dataset + "@") ? .slight(ChangeVerdict.Slight(since: name, written: written)) : .changed
+        guard let newest = try? await newest(of: dataset) else { return .changed }
+        return .slight(ChangeVerdict.Slight(since: newest, written: written))
+    }
+
+    /// The full name of the dataset's newest snapshot; nil where it has none.
+    public func newest(of dataset: String) async throws(ZFSError) -> String? {
+        switch flavour {
+        case .kernel:
+            // Hidden, but ZFS shows it to who asks: the newest snapshot; that of another dataset for a clone without one.
+            let output = try await command.run(["get", "-H", "-p", "-o", "value", "prevsnap", dataset])
+            let name = String(decoding: output.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+            return name.hasPrefix(dataset + "@") ? name : nil
+        case .fuse:
+            guard case .success(let figures) = try await figures(of: dataset) else { return nil }
+            return figures.newest?.name
+        }
     }
 
     /// Whether a snapshot equals an earlier one of its dataset to the last block, by their full names: the stream from one to

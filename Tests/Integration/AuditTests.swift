@@ -29,6 +29,26 @@ extension IntegrationTests {
             #expect(told.filter { $0.event == "missed" }.map(\.dataset) == [fixture.name("a")], "\(kairos.transcript)")
             #expect(told.filter { $0.event == "snapshot" }.map(\.trigger) == ["audit"], "\(kairos.transcript)")
         }
+
+        @Test("also where our newest snapshot is gone, but somebody's newer one holds what it held")
+        func missedAfterAnothers() async throws {
+            let fixture = try Fixture.current()
+            let kairos = try KairosTrait.current()
+            let path = fixture.path("b") + "/unseen"
+            let snapshot = try await kairos.onlySnapshot(of: "b", in: fixture) { try write("content", to: path) }
+            try await fixture.zfs("snapshot", fixture.name("b@by-hand"))
+            try await fixture.patiently("destroy", snapshot.fullName)
+            let start = kairos.claim().start
+            try #require(support_compat_chmod(path, 0o640) == 0)
+            try await kairos.event("word of the change", from: start) {
+                $0.event == "missed" && $0.dataset == fixture.name("b")
+            }
+            let another = try await kairos.event("its snapshot", from: start) {
+                $0.event == "snapshot" && $0.dataset == fixture.name("b")
+            }
+            #expect(another.trigger == "audit")
+            _ = kairos.claim()
+        }
         #endif
     }
 }
