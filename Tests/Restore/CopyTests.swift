@@ -1,5 +1,6 @@
 import CRestoreSupport
 import Glibc
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -156,12 +157,12 @@ struct CopyTests {
         #expect(tree_make(try scratch.directory("snapshot/tree"), 5, 300) >= 0)
         try write("original", to: live + "/tree")
         for limit in [0, 1, 50, 200] {
-            let count = Counter()
+            let count = Atomic(0)
             var options = inPlace()
-            options.isStopped = { count.value > limit }
+            options.isStopped = { count.load(ordering: .relaxed) > limit }
             let error = #expect(throws: RestoreError.self) {
                 try Restoring(root: root, path: "tree", directory: live, name: "tree", options: options).run { _ in
-                    count.value += 1
+                    count.add(1, ordering: .relaxed)
                 }
             }
             #expect(error?.kind == .cancelled)
@@ -302,8 +303,5 @@ struct CopyTests {
         #expect(difference(try record(live + "/all"), try record(root)) == "")
     }
 }
-
-/// Counts on one thread.
-final class Counter: @unchecked Sendable { var value = 0 }
 
 func makedev(_ major: UInt64, _ minor: UInt64) -> dev_t { dev_t(major << 8 | minor) }
