@@ -126,18 +126,27 @@ public struct ChangeCheck: Sendable {
         return .slight(ChangeVerdict.Slight(since: newest, written: written))
     }
 
-    /// The full name of the dataset's newest snapshot; nil where it has none.
+    /// The full name of the dataset's newest snapshot; nil where it has none. What cannot be read is an error, and not none.
     public func newest(of dataset: String) async throws(ZFSError) -> String? {
         switch flavour {
         case .kernel:
             // Hidden, but ZFS shows it to who asks: the newest snapshot; that of another dataset for a clone without one.
             let output = try await command.run(["get", "-H", "-p", "-o", "value", "prevsnap", dataset])
             let name = String(decoding: output.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+            guard name == "-" || name.contains("@") else {
+                throw unreadable("prevsnap is '\(SafeText.line(name))'", dataset)
+            }
             return name.hasPrefix(dataset + "@") ? name : nil
         case .fuse:
-            guard case .success(let figures) = try await figures(of: dataset) else { return nil }
-            return figures.newest?.name
+            switch try await figures(of: dataset) {
+            case .success(let figures): return figures.newest?.name
+            case .failure(let fault): throw unreadable(fault.words, dataset)
+            }
         }
+    }
+
+    private func unreadable(_ words: String, _ dataset: String) -> ZFSError {
+        ZFSError(operation: "zfs get", arguments: ["get", dataset], kind: .other, exit: .status(0), stderr: [words])
     }
 
     /// Whether a snapshot equals an earlier one of its dataset to the last block, by their full names: the stream from one to

@@ -166,6 +166,15 @@ import Musl
             Issue.record("nonsense was read")
             return
         }
+        #expect(try await check.newest(of: "tank") == nil)
+        await #expect(throws: ZFSError.self) {
+            try await ChangeCheck(fake.command(), flavour: .fuse).newest(of: "tank")
+        }
+        let silent = try FakeZFS()
+        try silent.answer("true")
+        await #expect(throws: ZFSError.self) {
+            try await ChangeCheck(silent.command(), flavour: .kernel).newest(of: "tank")
+        }
     }
 
     private func figures(
