@@ -212,7 +212,9 @@ extension DatasetPolicy {
             // Somebody used ZFS since it answered: what it found may be gone.
             pending.join(attempt.exposure)
             suspicion.join(attempt.suspicion)
-        } else if var exposure = Exposure.union(attempt.exposure, attempt.suspicion) {
+        } else if var exposure = attempt.exposure ?? attempt.suspicion {
+            // A change that was seen has a time of its own. An older suspicion, which the snapshot settles too, must not
+            // make its window look longer than it was.
             exposure.confirmed = time
             add(exposure)
         }
@@ -238,6 +240,14 @@ extension DatasetPolicy {
 // MARK: What to do, and when
 
 extension DatasetPolicy {
+    /// Since when a check is due: what `tick` would answer at `now`. Nil when another answer, or none, is.
+    ///
+    /// For a caller that begins only some of the checks that are due, the oldest first.
+    public func checkDue(now: Instant) -> Instant? {
+        guard let plan, plan.action == .check, plan.at <= now else { return nil }
+        return plan.at
+    }
+
     private struct Plan {
         let action: PolicyAction
         let at: Instant
@@ -274,7 +284,7 @@ extension DatasetPolicy {
         if let certain {
             return snapshotPlan(of: certain)
         }
-        return Exposure.union(pending, suspicion).map(checkPlan)
+        return checkPlan()
     }
 
     private func snapshotPlan(of exposure: Exposure) -> Plan {
@@ -297,8 +307,12 @@ extension DatasetPolicy {
         return (commitQuiet == nil ? .quiet : .commit, rested)
     }
 
-    private func checkPlan(of exposure: Exposure) -> Plan {
-        let due = min(exposure.last + settings.quiet, exposure.first + settings.maxDelay)
+    private func checkPlan() -> Plan? {
+        // Each in its own time: suspicions that keep coming must not put off the check of a change that has come to rest.
+        let dues = [pending, suspicion].compactMap { exposure in
+            exposure.map { min($0.last + settings.quiet, $0.first + settings.maxDelay) }
+        }
+        guard let due = dues.min() else { return nil }
         var at = isFlushing ? Instant.boot : earliest(due, after: lastAttemptStart, checkFailures)
         // Where a change would only be found to be snapshotted, there is no hurry before that may be tried again.
         if !isFlushing, pending != nil, let retryAt = snapshotFailures.retryAt(settings) { at = max(at, retryAt) }

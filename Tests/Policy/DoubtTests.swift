@@ -74,4 +74,28 @@ struct DoubtTests {
         policy.handle(.changed(at: at(63.1)), now: at(63.1))
         #expect(policy.handle(.tick, now: at(63.1)).action == .snapshot(.check, first: at(0), last: at(0)))
     }
+
+    @Test("Suspicions that keep coming do not put off the check of a change that has come to rest")
+    mutating func besideSuspicions() {
+        policy.handle(.marked(first: at(0), last: at(0), commit: false), now: at(0))
+        policy.handle(.doubted(at: at(0.5)), now: at(0.5))
+        for step in 1..<4 {
+            let now = at(Double(step) / 2)
+            policy.handle(.suspected(at: now), now: now)
+            #expect(policy.handle(.tick, now: now).deadline == at(2))
+        }
+        #expect(policy.checkDue(now: at(2)) == at(2))
+        #expect(policy.handle(.tick, now: at(2)).action == .check)
+    }
+
+    @Test("The window begins at the change that was seen, not at an older suspicion")
+    mutating func windowOfWhatWasSeen() {
+        policy.handle(.suspected(at: at(0)), now: at(0))
+        policy.handle(.settings(Settings(quiet: .seconds(20))), now: at(0))
+        policy.handle(.marked(first: at(18), last: at(18), commit: false), now: at(18))
+        policy.handle(.doubted(at: at(18.5)), now: at(18.5))
+        #expect(policy.handle(.tick, now: at(20)).action == .check)
+        policy.handle(.changed(at: at(20.1)), now: at(20.1))
+        #expect(policy.handle(.tick, now: at(20.1)).action == .snapshot(.check, first: at(18), last: at(18)))
+    }
 }
