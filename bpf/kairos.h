@@ -16,6 +16,7 @@
 #define KAIROS_NAME_MAX 256U    /* one component and its NUL */
 #define KAIROS_PATH_MAX 4096U   /* the kernel's PATH_MAX */
 #define KAIROS_DEPTH_MAX 128    /* directories walked upwards for one path */
+#define KAIROS_ARGS_MAX 4096U   /* the arguments of a `zfs` command; longer ones are not passed on */
 #define KAIROS_PREFIX 32        /* the beginning of the names of Kairos's snapshots, with its NUL */
 #define KAIROS_DATA_MAX 16384U  /* the tail of a record: two walked paths and two strings */
 
@@ -51,7 +52,10 @@ enum kairos_record_kind {
 	KAIROS_RECORD_CHANGE = 1,
 	/* A path that only user space can resolve. The record is the mark: losing it means checking every dataset. */
 	KAIROS_RECORD_CANDIDATE = 2,
-	/* A `zfs` or `zpool` command ended: properties may have changed. */
+	/*
+	 * A `zfs` or `zpool` command ended: properties may have changed, or a snapshot been taken. `name` holds its arguments,
+	 * each ended by a NUL; nothing where they are not known.
+	 */
 	KAIROS_RECORD_ZFS_COMMAND = 3,
 	/* ZFS dirtied a dataset that was clean: no detail, just a word to wake by. */
 	KAIROS_RECORD_DIRTY = 4,

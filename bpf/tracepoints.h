@@ -142,28 +142,80 @@ int BPF_PROG(syscalls__dirty_folio, struct folio *folio, struct address_space *m
 	return change__folio(mapping);
 }
 
-/* Properties may have changed when a zfs or zpool command has ended: no need to poll them. */
+/* "zfs" or "zpool". */
+static __always_inline bool task__is_zfs_command(struct task_struct *task)
+{
+	return task->comm[0] == 'z' &&
+	       ((task->comm[1] == 'f' && task->comm[2] == 's' && !task->comm[3]) ||
+		(task->comm[1] == 'p' && task->comm[2] == 'o' && task->comm[3] == 'o' && task->comm[4] == 'l' &&
+		 !task->comm[5]));
+}
+
+/* The arguments of a zfs or zpool command. */
+struct zfs_command {
+	u32 size; /* 0: not known */
+	char args[KAIROS_ARGS_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct zfs_command);
+} zfs_commands SEC(".maps");
+
+/*
+ * Arguments are noted when a command begins. At its end they are gone on most kernels: before Linux 6.16 (the move of
+ * trace_sched_process_exit() in do_exit()) a process drops its memory before the tracepoint fires.
+ */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(syscalls__process_exec, struct task_struct *task)
+{
+	struct kairos_control *ctl = control__get();
+	struct zfs_command *command;
+	u64 start, size;
+
+	if (tracing || !ctl || !READ_ONCE(ctl->ready) || !task__is_zfs_command(task))
+		return 0;
+	command = bpf_task_storage_get(&zfs_commands, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!command)
+		return 0;
+	command->size = 0;
+	start = BPF_CORE_READ(task, mm, arg_start);
+	size = BPF_CORE_READ(task, mm, arg_end) - start;
+	if (!size || size > KAIROS_ARGS_MAX)
+		return 0;
+	if (!bpf_probe_read_user(command->args, size, (const void *)start))
+		command->size = size;
+	return 0;
+}
+
+/* The end of a zfs or zpool command. User space decides by its arguments what it may have done. */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(syscalls__process_exit, struct task_struct *task)
 {
 	struct kairos_control *ctl = control__get();
+	struct zfs_command *command;
+	u32 tid = bpf_get_current_pid_tgid(), size = 0;
 	struct scratch *sc;
-	u32 pid_tgid_pid = bpf_get_current_pid_tgid();
 
 	if (tracing || !ctl || !READ_ONCE(ctl->ready))
 		return 0;
-	/* "zfs" or "zpool", by the leader; our own children ask, they do not change properties. */
-	if (pid_tgid_pid != bpf_get_current_pid_tgid() >> 32)
-		return 0;
-	if (!(task->comm[0] == 'z' &&
-	      ((task->comm[1] == 'f' && task->comm[2] == 's' && !task->comm[3]) ||
-	       (task->comm[1] == 'p' && task->comm[2] == 'o' && task->comm[3] == 'o' && task->comm[4] == 'l'))))
-		return 0;
-	if ((u32)BPF_CORE_READ(task, real_parent, tgid) == ctl->self)
+	/* The leader's end alone; and Kairos's own children report to it anyway. */
+	if (tid != bpf_get_current_pid_tgid() >> 32 || !task__is_zfs_command(task) ||
+	    (u32)BPF_CORE_READ(task, real_parent, tgid) == ctl->self)
 		return 0;
 	sc = scratch__begin(KAIROS_PROBE_EXIT, KAIROS_RECORD_ZFS_COMMAND, 0, bpf_ktime_get_ns());
-	if (sc)
-		scratch__send(sc, 0, true);
+	if (!sc)
+		return 0;
+	command = bpf_task_storage_get(&zfs_commands, task, NULL, 0);
+	if (command) {
+		size = command->size;
+		if (!size || size > KAIROS_ARGS_MAX || bpf_probe_read_kernel(sc->data, size, command->args))
+			size = 0;
+	}
+	sc->record.name_len = size;
+	scratch__send(sc, size, true);
 	return 0;
 }
 

@@ -47,9 +47,7 @@ extension Daemon {
         guard record.time <= stoppedAt else { return }
         recordsTaken += 1
         switch record.kind {
-        case .zfsCommand:
-            list()
-            doubt(at: record.time)
+        case .zfsCommand: take(command: record)
         // It only wakes: the slot says the rest.
         case .dirty: mustReadSlots = true
         case .candidate:
@@ -217,12 +215,17 @@ extension Daemon {
         suspectAll(at: since)
     }
 
-    /// A `zfs` command ended at `time`: it may have taken a snapshot, or rolled one back. Where OpenZFS itself does not tell
-    /// what is captured, only a look does.
-    private func doubt(at time: UInt64) {
+    /// Another program's `zfs` or `zpool` command has ended.
+    private func take(command record: Record) {
+        let arguments = record.name?.text.split(separator: 0, omittingEmptySubsequences: false).map { Array($0) }
+        let invocation = ZFSInvocation(arguments)
+        guard invocation != .harmless else { return }
+        list()
         let now = Instant(nanoseconds: SystemClock.monotonic())
-        for dataset in watched.values where !probes.slots.hasGroups(dataset.slot) {
-            _ = dataset.policy.handle(.doubted(at: Instant(nanoseconds: time)), now: now)
+        // What was captured is checked where OpenZFS itself does not tell it.
+        for dataset in watched.values
+        where invocation.captures(dataset.info.name) && !probes.slots.hasGroups(dataset.slot) {
+            _ = dataset.policy.handle(.doubted(at: Instant(nanoseconds: record.time)), now: now)
         }
     }
 

@@ -187,7 +187,7 @@ public struct ChangeCheck: Sendable {
         case .kernel: try await command.runPool(["sync", DatasetName.pool(of: dataset)])
         // zfs-fuse knows no "zpool sync", but waits for the transaction group of every change of a property, even
         // when there was nothing to change.
-        case .fuse: try await command.run(["inherit", "kairos:nothing", dataset])
+        case .fuse: try await command.run(["inherit", ZFSInvocation.syncProperty, dataset])
         }
     }
 

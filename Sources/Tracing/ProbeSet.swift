@@ -141,6 +141,8 @@ extension ProbeSet {
         ProbeProgram(
             name: "syscalls__dirty_folio", hook: .tracepoint("writeback_dirty_folio"),
             blindSpot: "stores through mappings: this kernel has no writeback_dirty_folio tracepoint"),
+        // Without it each command of others counts as one that may have changed something.
+        ProbeProgram(name: "syscalls__process_exec", hook: .tracepoint("sched_process_exec"), blindSpot: ""),
         ProbeProgram(
             name: "syscalls__process_exit", hook: .tracepoint("sched_process_exit"),
             blindSpot: "zfs commands of others: changed properties are read at the next mount change or SIGHUP"),
