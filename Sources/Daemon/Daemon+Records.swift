@@ -15,7 +15,8 @@ final class ResolverQueue: Sendable {
     ) {
         queue.async {
             let resolved = self.resolver.withLock { resolver in
-                records.map { Daemon.ResolvedRecord(record: $0, outcome: resolver.resolve($0, mounts: mounts)) }
+                resolver.beginBatch()
+                return records.map { Daemon.ResolvedRecord(record: $0, outcome: resolver.resolve($0, mounts: mounts)) }
             }
             done(resolved)
         }

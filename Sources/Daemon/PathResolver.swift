@@ -22,8 +22,11 @@ struct PathResolver: ~Copyable {
     /// The nearest directory above a name that is still there.
     struct Near: Hashable, Sendable {
         var device: DeviceNumber
-        /// Its path here; nil for a starting directory that is gone itself, below which nothing can be mounted.
+        /// Its path here; nil for a starting directory that is gone itself, below which nothing can be mounted, and for one
+        /// of another mount namespace.
         var path: [UInt8]?
+        /// In another mount namespace: the file systems that are mounted below it there.
+        var below: Set<DeviceNumber> = []
     }
 
     struct FoundName: Hashable, Sendable {
@@ -37,11 +40,16 @@ struct PathResolver: ~Copyable {
     private let ownRoot: FileIdentity?
     /// A process last seen alive in a mount namespace: short-lived ones leave nothing to look at, their shell does.
     private var witnesses: [UInt32: UInt32] = [:]
+    /// Mounts of other namespaces, by one of their processes, for as long as a batch takes: a namespace may have very many.
+    private var tables: [UInt32: MountTable] = [:]
 
     init() {
         ownNamespace = FileIdentity(path: "/proc/self/ns/mnt")?.inode ?? 0
         ownRoot = FileIdentity(path: "/")
     }
+
+    /// Called before some records are resolved, which then share what is read of other namespaces.
+    mutating func beginBatch() { tables.removeAll() }
 
     /// Resolves the directories of the record's names. Both names of a rename lie in one file system, so one decides
     /// which; what the file is called takes both.
@@ -68,7 +76,9 @@ struct PathResolver: ~Copyable {
         let split = SplitName(name.text, isWhole: record.changesWhole, followsLast: record.followsLast)
         return .unresolved(
             "its directory is not there any more, or not reachable from here",
-            near: meansTheSameHere(name, of: record) ? near(name, split, mounts: mounts) : nil)
+            near: meansTheSameHere(name, of: record)
+                ? near(name, split, mounts: mounts)
+                : isHere(record) ? nil : nearThere(name, split, process: record.process))
     }
 
     /// An absolute name counts from the process's root, which the record tells. A relative one meets that root only by
@@ -82,22 +92,62 @@ struct PathResolver: ~Copyable {
     private func near(_ name: GivenName, _ split: SplitName, mounts: MountTable) -> Near? {
         let gone = Near(device: name.startDevice, path: nil)
         guard let start = openStart(name, mounts: mounts) else { return gone }
+        guard let found = nearest(start, split.directory, name.isAbsolute ? .inRoot : .plain),
+            let identity = FileIdentity(descriptor: found.raw)
+        else { return gone }
+        return Self.isProcess(identity.device, mounts) ? nil : Near(device: identity.device, path: found.path())
+    }
+
+    /// The same in the process's own mount namespace, as long as one of its processes is there to lend it. Containers make and
+    /// remove directories of their own all day long, and no watched dataset is mounted near those.
+    private mutating func nearThere(_ name: GivenName, _ split: SplitName, process: Record.Process) -> Near? {
         let slash = UInt8(ascii: "/")
-        var rest = split.directory
+        let expected = FileIdentity(device: name.startDevice, inode: name.startInode)
+        for pid in lenders(process) {
+            guard let root = root(of: pid, in: process.mountNamespace), let table = table(of: pid) else { continue }
+            let directory: [UInt8]
+            if name.isAbsolute {
+                guard FileIdentity(descriptor: root.raw) == expected else { continue }
+                directory = split.directory
+            } else {
+                // Above the root of the process, or of a start that is gone, nothing can be told.
+                guard !split.climbs,
+                    let start = table.path(mountID: Int32(bitPattern: name.startMount), path: name.start)
+                else { continue }
+                directory = start + [slash] + split.directory
+            }
+            guard let found = nearest(root, directory, .inRoot), let identity = FileIdentity(descriptor: found.raw),
+                !Self.isProcess(identity.device, table)
+            else { return nil }
+            // Both are printed from the top of that namespace; its table counts from the root of the process.
+            let (top, whole) = (root.path(), found.path())
+            guard top == [slash] || whole == top || whole.starts(with: top + [slash]) else { return nil }
+            let place = Array(whole.dropFirst(top == [slash] ? 1 : top.count + 1))
+            let below = table.entries.filter { entry in
+                let point = entry.mountPoint.dropFirst()
+                return place.isEmpty || point.elementsEqual(place) || point.starts(with: place + [slash])
+            }
+            return Near(device: identity.device, path: nil, below: Set(below.map(\.device)))
+        }
+        return nil
+    }
+
+    /// The last directory on the way that is still there; with none of them left, the start.
+    private func nearest(_ start: borrowing Descriptor, _ directory: [UInt8], _ way: Descriptor.Way) -> Descriptor? {
+        let slash = UInt8(ascii: "/")
+        var rest = directory
         while true {
-            // One component less each time; with none left it is the start.
+            // One component less each time.
             while rest.last == slash { rest.removeLast() }
             while let last = rest.last, last != slash { rest.removeLast() }
-            guard let found = Descriptor(below: start, SplitName(directory: rest), name.isAbsolute ? .inRoot : .plain),
-                let identity = FileIdentity(descriptor: found.raw)
-            else {
-                if rest.isEmpty { return gone }
-                continue
-            }
-            // /proc/self/fd/3 and its like mean something else to each process: here they tell nothing.
-            let isProcess = mounts.entries.contains { $0.device == identity.device && $0.fsType == "proc" }
-            return isProcess ? nil : Near(device: identity.device, path: found.path())
+            if let found = Descriptor(below: start, SplitName(directory: rest), way) { return found }
+            if rest.isEmpty { return nil }
         }
+    }
+
+    /// /proc/self/fd/3 and its like mean something else to each process: here they tell nothing.
+    private static func isProcess(_ device: DeviceNumber, _ mounts: MountTable) -> Bool {
+        mounts.entries.contains { $0.device == device && $0.fsType == "proc" }
     }
 
     private mutating func open(
@@ -131,20 +181,14 @@ struct PathResolver: ~Copyable {
 
     /// By the process's own root and mounts, as long as it, or its parent, is there to lend them.
     private mutating func openThere(_ name: GivenName, _ split: SplitName, process: Record.Process) -> Descriptor? {
-        let namespace = process.mountNamespace
         let expected = FileIdentity(device: name.startDevice, inode: name.startInode)
-        for pid in [process.pid, process.parent, witnesses[namespace] ?? 0] where pid > 1 {
-            guard FileIdentity(path: "/proc/\(pid)/ns/mnt")?.inode == UInt64(namespace),
-                let root = Descriptor(path: Array("/proc/\(pid)/root".utf8), magicLinks: true)
-            else { continue }
-            witnesses[namespace] = pid
-            if witnesses.count > 1024 { witnesses.removeAll() }
+        for pid in lenders(process) {
+            guard let root = root(of: pid, in: process.mountNamespace) else { continue }
             if name.isAbsolute {
                 guard FileIdentity(descriptor: root.raw) == expected else { continue }
                 return Descriptor(below: root, split, .inRoot)
             }
-            guard let table = try? MountTable.read(from: "/proc/\(pid)/mountinfo"),
-                let path = table.path(mountID: Int32(bitPattern: name.startMount), path: name.start),
+            guard let path = table(of: pid)?.path(mountID: Int32(bitPattern: name.startMount), path: name.start),
                 let start = Descriptor(below: root, SplitName(directory: path), .inRoot),
                 FileIdentity(descriptor: start.raw) == expected
             else { continue }
@@ -154,6 +198,27 @@ struct PathResolver: ~Copyable {
             return split.climbs ? nil : Descriptor(below: start, split, .straight)
         }
         return nil
+    }
+
+    private func lenders(_ process: Record.Process) -> [UInt32] {
+        [process.pid, process.parent, witnesses[process.mountNamespace] ?? 0].filter { $0 > 1 }
+    }
+
+    /// The root directory of a process, if that is in this mount namespace.
+    private mutating func root(of pid: UInt32, in namespace: UInt32) -> Descriptor? {
+        guard FileIdentity(path: "/proc/\(pid)/ns/mnt")?.inode == UInt64(namespace),
+            let root = Descriptor(path: Array("/proc/\(pid)/root".utf8), magicLinks: true)
+        else { return nil }
+        witnesses[namespace] = pid
+        if witnesses.count > 1024 { witnesses.removeAll() }
+        return root
+    }
+
+    private mutating func table(of pid: UInt32) -> MountTable? {
+        if let known = tables[pid] { return known }
+        let table = try? MountTable.read(from: "/proc/\(pid)/mountinfo")
+        tables[pid] = table
+        return table
     }
 }
 

@@ -194,7 +194,7 @@ final class WatchedDataset {
     /// Whether what is left of a path lies in this dataset or above its mount points.
     func isNear(_ near: PathResolver.Near) -> Bool {
         guard let mounted else { return false }
-        if mounted.device == near.device { return true }
+        if mounted.device == near.device || near.below.contains(mounted.device) { return true }
         guard let path = near.path else { return false }
         let slash = UInt8(ascii: "/")
         return mounted.mountPoints.contains { point in
