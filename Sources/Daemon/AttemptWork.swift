@@ -35,22 +35,18 @@ enum AttemptWork {
         var now: TransactionGroups { slots.groups(slot) }
     }
 
-    /// Flushes on a thread that may block.
-    static func flush(_ jobs: [Job], _ mounts: MountTable) async -> [UInt64: [String]] {
-        guard jobs.contains(where: { !$0.mapped.isEmpty || $0.flushesVolume }) else { return [:] }
-        return await WorkerThreads.shared.value {
-            var warnings: [UInt64: [String]] = [:]
-            for job in jobs {
-                if job.flushesVolume, let warning = VolumeFlush.run(job.dataset) {
-                    warnings[job.guid, default: []].append(warning)
-                }
-                guard let mounted = job.mounted,
-                    let warning = Flush.run(job.mapped, mount: mounted, mounts: mounts)
-                else { continue }
-                warnings[job.guid, default: []].append(warning)
+    /// Flushes what of these datasets is mapped or cached, for no longer than the queue's limit.
+    static func flush(_ jobs: [Job], _ mounts: MountTable, _ queue: FlushQueue) async -> [UInt64: [String]] {
+        let works = jobs.filter { !$0.mapped.isEmpty || $0.flushesVolume }.map { job in
+            let work: FlushQueue.Work = {
+                let volume = job.flushesVolume ? VolumeFlush.run(job.dataset) : nil
+                let files = job.mounted.flatMap { Flush.run(job.mapped, mount: $0, mounts: mounts) }
+                return [volume, files].compactMap(\.self)
             }
-            return warnings
+            return (guid: job.guid, name: job.dataset, work: work)
         }
+        guard !works.isEmpty else { return [:] }
+        return await WorkerThreads.shared.value { queue.run(works) }
     }
 
     /// In the order of the jobs.
@@ -110,30 +106,74 @@ enum AttemptWork {
     ///
     /// - Parameter isAudit: nothing was seen to change. Then what ZFS says to be no change is none, but that it says nothing
     ///   is what the audit doubts.
-    static func verdict(_ check: ChangeCheck, of job: Job, isAudit: Bool) async -> Daemon.AttemptResult.Outcome {
+    static func verdict(_ check: ChangeCheck, of job: Job, isAudit: Bool) async -> Verdict {
         let groups = job.groups.now
         let isClean = !job.mustAsk && job.groups.tell && !groups.isDirty
-        if isClean, isAudit, groups.hasNoise { return .verdict(.unchanged(.noise)) }
+        if isClean, isAudit, groups.hasNoise { return Verdict(.unchanged(.noise)) }
         // Of the time before the first capture they know nothing.
         if isClean, !isAudit, groups.captured > 0, groups.noise <= groups.captured {
-            return .verdict(.unchanged(.groups))
+            return Verdict(.unchanged(.groups))
         }
         do throws(ZFSError) {
             // An idle pool is left idle: what its open group holds is for the next audit to find.
             var verdict = try await check.verdict(on: job.dataset, syncs: !(isAudit && isClean))
             if case .slight(let slight) = verdict, slight == job.upkeep { verdict = .unchanged(.stream) }
             if case .unchanged = verdict {
-                // A rollback takes changes back; or they were captured before anybody watched.
-                job.groups.slots.raiseCaptured(job.groups.slot, to: groups.dirty)
+                // A rollback takes changes back; or they were captured before the watch began.
+                return Verdict(verdict, captured: groups.dirty)
             } else if isAudit, isClean {
                 let now = job.groups.now
                 // It came while ZFS was asked.
-                if !now.isDirty, now.hasNoise { return .verdict(.unchanged(.noise)) }
+                if !now.isDirty, now.hasNoise { return Verdict(.unchanged(.noise)) }
             }
-            return .verdict(verdict)
+            return Verdict(verdict)
         } catch {
-            return .failed(operation: "check", error.kind, error.description)
+            return Verdict(outcome: .failed(operation: "check", error.kind, error.description))
         }
+    }
+
+    /// How a check came out.
+    struct Verdict: Sendable {
+        var outcome: Daemon.AttemptResult.Outcome
+        /// ZFS says that a snapshot holds everything up to this transaction group. The daemon's thread stores it, since it
+        /// alone knows whether the slot is still this dataset's.
+        var captured: UInt64?
+
+        init(outcome: Daemon.AttemptResult.Outcome) { self.outcome = outcome }
+
+        init(_ verdict: ChangeVerdict, captured: UInt64? = nil) {
+            outcome = .verdict(verdict)
+            self.captured = captured
+        }
+    }
+
+    /// A check as a whole, from the flush to the answer.
+    static func check(
+        _ job: Job, by check: ChangeCheck, isAudit: Bool, warnings: [String]
+    ) async -> Daemon.AttemptResult {
+        let verdict = await verdict(check, of: job, isAudit: isAudit)
+        var result = Daemon.AttemptResult(
+            guid: job.guid, serial: job.serial, outcome: verdict.outcome, warnings: warnings,
+            finished: SystemClock.monotonic())
+        result.captured = verdict.captured
+        guard await newestIsGone(verdict.outcome, of: job, check) else { return result }
+        if await isAnother(job.dataset, than: job.guid, check.command) {
+            // Destroyed and made anew: what is there now is not what was watched, and says nothing of its snapshots.
+            result.outcome = .failed(
+                operation: "check", .datasetMissing,
+                "\(SafeText.line(job.dataset)) was destroyed, and another dataset has its name")
+        } else {
+            result.newestIsGone = true
+        }
+        return result
+    }
+
+    /// Whether another dataset has this name by now.
+    private static func isAnother(_ dataset: String, than guid: UInt64, _ command: ZFSCommand) async -> Bool {
+        guard let output = try? await command.run(["get", "-H", "-p", "-o", "value", "guid", dataset]),
+            let found = UInt64(String(decoding: output, as: UTF8.self).prefix { $0 != "\n" })
+        else { return false }
+        return found != guid
     }
 
     /// Whether a difference may come of a snapshot of ours that somebody destroyed: then no probe missed anything.

@@ -108,8 +108,9 @@ extension Daemon {
         let mounts = mounts
         let check = ChangeCheck(command, flavour: flavour)
         let dryRun = configuration.dryRun
+        let flushes = flushes
         WorkerThreads.shared.task {
-            let warnings = dryRun ? [:] : await AttemptWork.flush(jobs, mounts)
+            let warnings = dryRun ? [:] : await AttemptWork.flush(jobs, mounts, flushes)
             var done: [AttemptResult] = []
             let results = await AttemptWork.results(of: request, by: engine, for: jobs, warnings)
             for (job, result) in zip(jobs, results) {
@@ -135,13 +136,11 @@ extension Daemon {
         let check = ChangeCheck(command, flavour: flavour(of: job.mounted))
         let inbox = inbox
         let mounts = mounts
+        let flushes = flushes
         WorkerThreads.shared.task {
-            let warnings = await AttemptWork.flush([job], mounts)
-            var result = AttemptResult(
-                guid: job.guid, serial: job.serial,
-                outcome: await AttemptWork.verdict(check, of: job, isAudit: isAudit),
-                warnings: warnings[job.guid] ?? [], finished: SystemClock.monotonic())
-            result.newestIsGone = await AttemptWork.newestIsGone(result.outcome, of: job, check)
+            let warnings = await AttemptWork.flush([job], mounts, flushes)
+            let result = await AttemptWork.check(
+                job, by: check, isAudit: isAudit, warnings: warnings[job.guid] ?? [])
             inbox.post(.attempts([result]))
         }
     }
@@ -165,7 +164,11 @@ extension Daemon {
             case .verdict: !attempt.isCheck || result.warnings.isEmpty
             case .snapshot: true
             }
-        if hasAnswered, let since = dataset.mustAskSince, attempt.started >= since { dataset.mustAskSince = nil }
+        // From before a pool was imported at an earlier transaction group, say: its groups are not those of now.
+        let isOfNow = dataset.mustAskSince.map { attempt.started >= $0 } ?? true
+        if let captured = result.captured, isOfNow { probes.slots.raiseCaptured(dataset.slot, to: captured) }
+        if hasAnswered, isOfNow { dataset.mustAskSince = nil }
+        if hasAnswered { dataset.missing = nil }
         switch result.outcome {
         case .snapshot(let taken):
             let failures = dataset.policy.consecutiveFailures

@@ -35,6 +35,8 @@ public final class Daemon {
         var finished: UInt64
         /// What the dataset was compared with, its newest snapshot, is not there any more.
         var newestIsGone = false
+        /// By a check: ZFS says that a snapshot holds everything up to this transaction group.
+        var captured: UInt64?
 
         enum Outcome: Sendable {
             case snapshot(TakenSnapshot)
@@ -95,6 +97,7 @@ public final class Daemon {
     /// A record told of what a slot has, or made it count: its slot may have been read before.
     var mustReadSlots = false
     /// When candidates may wake this thread again.
+    let flushes = FlushQueue()
     var candidateRearm: UInt64?
     var counters = ProbeCounters()
     /// The first of the unlikely suspicions gathered since all datasets were checked for them last.
