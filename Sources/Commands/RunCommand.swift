@@ -122,6 +122,7 @@ struct RunCommand: ParsableCommand {
             guard getppid() == parent else { throw ExitCode(1) }
         }
         Output.ignoreBrokenPipe()
+        DescriptorLimit.raise()
         var command = try ZFSAccess.command(at: zfsCommand)
         if let limit = try duration("--zfs-time-limit", zfsTimeLimit) { command.timeLimit = limit }
         let output = OutputQueue()
@@ -135,7 +136,7 @@ struct RunCommand: ParsableCommand {
             if verbose, case .probes(let error) = error, !error.log.isEmpty { Output.message("libbpf: " + error.log) }
             throw Output.failure(error.description)
         }
-        if !summary.leftAtRisk.isEmpty { throw ExitCode(1) }
+        if !summary.leftAtRisk.isEmpty || !summary.notWatched.isEmpty { throw ExitCode(1) }
     }
 
     /// The configuration, or one line about what is wrong with the words of the command.

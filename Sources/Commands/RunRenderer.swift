@@ -138,6 +138,9 @@ final class TextRunRenderer: RunRenderer {
                 "; AT RISK, in no snapshot: "
                 + summary.leftAtRisk.map { SafeText.line($0) }.joined(separator: ", ")
         }
+        if !summary.notWatched.isEmpty {
+            line += "; never watched: " + summary.notWatched.map { SafeText.line($0) }.joined(separator: ", ")
+        }
         return line
     }
 

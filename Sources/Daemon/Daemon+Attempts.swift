@@ -341,9 +341,16 @@ extension Daemon {
     }
 
     private func failed(_ dataset: WatchedDataset, operation: String, _ kind: ZFSError.Kind?, _ error: String) {
+        if kind == .datasetMissing {
+            // Gone, or renamed a moment ago: the list tells which, and the next attempt goes by it.
+            let isKnown = dataset.missing?.isListed == true
+            list()
+            if dataset.missing == nil {
+                dataset.missing = WatchedDataset.Missing(listing: listings + (relistAt == nil ? 0 : 1))
+            }
+            if !isKnown, !isStopping { return }
+        }
         summary.failures += 1
-        // Gone, or renamed a moment ago: the list tells which.
-        if kind == .datasetMissing { list() }
         defer { dataset.isFailing = true }
         guard !dataset.isFailing || isStopping else { return }
         report(

@@ -9,45 +9,15 @@ import SystemPackage
 import Tracing
 
 extension Daemon {
-    /// What of these datasets is to be watched.
-    func select(_ datasets: [DatasetInfo]) throws(SelectionError) -> Selection {
-        guard case .named(let names, let recursive) = configuration.target else {
-            return try Self.select(configuration.target, datasets, volumes: probes.seesVolumes)
-        }
-        // A dataset that was renamed since the start is still the one that was meant; one that was destroyed is left
-        // out, for the sake of the others.
-        let current = names.compactMap { name -> String? in
-            guard let guid = namedGUIDs[name] else { return name }
-            return datasets.first { $0.guid == guid }?.name ?? datasets.first { $0.name == name }?.name
-        }
-        let selection = try Self.select(
-            .named(current, recursive: recursive), datasets, volumes: probes.seesVolumes)
-        for name in names {
-            if let info = datasets.first(where: { $0.name == name }),
-                !datasets.contains(where: { $0.guid == namedGUIDs[name] })
-            {
-                namedGUIDs[name] = info.guid
-            }
-        }
-        return selection
-    }
-
-    static func select(
-        _ target: Configuration.Target, _ datasets: [DatasetInfo], volumes: Bool
-    ) throws(SelectionError) -> Selection {
-        switch target {
-        case .enabled: .byProperty(datasets, volumes: volumes)
-        case .named(let names, let recursive):
-            try .explicit(names, recursive: recursive, of: datasets, volumes: volumes)
-        }
-    }
-
     /// Takes a dataset under watch. What it holds that no snapshot has is found by a check.
     func watch(_ info: DatasetInfo) throws(InstanceLockError) {
-        guard let slot = (0..<SlotTable.capacity).first(where: { slotOwners[$0] == nil }) else {
+        // The free one whose turn it is: a program that was under way when a slot was freed must not meet its next owner.
+        let places = (0..<SlotTable.capacity).lazy.map { [nextSlot] in (nextSlot + $0) % SlotTable.capacity }
+        guard let slot = places.first(where: { slotOwners[$0] == nil }) else {
             report(.warning("\(info.name) is not watched: \(StartError.tooMany(watched.count + 1))"))
             return
         }
+        nextSlot = slot + 1
         // A rehearsal changes nothing and may run beside the real one.
         let lock = configuration.dryRun ? nil : try InstanceLock(dataset: info.name, guid: info.guid)
         let (settings, problems) = DatasetSettings.read(info, configuration.overrides)
@@ -69,6 +39,7 @@ extension Daemon {
         followCommits()
         follow(dataset, isNew: true)
         countSnapshots(of: dataset)
+        leftBehind[info.guid] = nil
     }
 
     private func unwatch(_ dataset: WatchedDataset) {
@@ -148,16 +119,17 @@ extension Daemon {
         }
     }
 
-    /// Reads datasets and properties anew, in the background, at most once a second: a host whose monitoring calls
-    /// `zfs list` all day must not make this process do the same each time.
-    func list() {
+    /// Reads datasets and properties anew, in the background, at most once a second: a host where `zfs` runs all day must
+    /// not make this process do the same each time.
+    func list(after delay: UInt64 = 0) {
         let now = SystemClock.monotonic()
-        let earliest = lastListed + 1_000_000_000
+        let earliest = max(lastListed + 1_000_000_000, now + (isListing ? 1_000_000_000 : delay))
         guard !isListing, now >= earliest else {
-            relistAt = min(relistAt ?? .max, max(earliest, now + (isListing ? 1_000_000_000 : 0)))
+            relistAt = min(relistAt ?? .max, earliest)
             return
         }
         isListing = true
+        listings += 1
         lastListed = now
         let catalog = catalog
         let inbox = inbox
@@ -173,22 +145,38 @@ extension Daemon {
     func take(_ result: Result<DatasetCatalog.Listing, ZFSError>) {
         isListing = false
         switch result {
-        case .success(let listing): follow(listing.datasets)
+        case .success(let listing):
+            failedListings = 0
+            follow(listing.datasets)
         case .failure(let error):
-            if told.isNew(error.description) { report(.warning("properties were not read again: \(error)")) }
+            failedListings += 1
+            list(after: Self.relistPause(failedListings))
+            if told.isNew(error.description) { report(.warning("cannot read datasets and properties: \(error)")) }
         }
     }
 
-    /// zfs-fuse leaves datasets out of a list that is made while another pool comes or goes (seen with 0.7.0), so one
-    /// that is missing is gone only when it is missing twice and not mounted.
-    private func isGone(_ dataset: WatchedDataset, known: Set<UInt64>) -> Bool {
+    /// Before what a list did not answer is asked again: 1 s, and twice as long each further time, up to a minute.
+    private static func relistPause(_ times: Int) -> UInt64 {
+        min(1 << UInt64(min(max(times, 1), 7) - 1), 60) * 1_000_000_000
+    }
+
+    /// zfs-fuse leaves datasets out of a list that is made while another pool comes or goes (seen with 0.7.0). So a dataset
+    /// that is missing is gone only when it is missing twice and not mounted, or when another one has its name.
+    private func isGone(_ dataset: WatchedDataset, known: Set<UInt64>, names: Set<String>) -> Bool {
         guard !known.contains(dataset.info.guid) else {
-            dataset.isMissing = false
+            dataset.timesMissing = 0
             return false
         }
+        if names.contains(dataset.info.name) { return true }
         if dataset.isMissing, mounts.dataset(named: dataset.info.name) == nil { return true }
-        dataset.isMissing = true
-        list()
+        dataset.timesMissing += 1
+        if dataset.timesMissing == 3 {
+            report(
+                .warning(
+                    "\(SafeText.line(dataset.info.name)) is mounted, but ZFS does not list it; is its pool suspended? "
+                        + "see 'zpool status \(SafeText.line(dataset.info.pool))'"))
+        }
+        list(after: Self.relistPause(dataset.timesMissing))
         return false
     }
 
@@ -201,12 +189,16 @@ extension Daemon {
     private func follow(_ datasets: [DatasetInfo]) {
         guard !isStopping else { return }
         let known = Set(datasets.map(\.guid))
-        for dataset in Array(watched.values) where isGone(dataset, known: known) { leave(dataset, "is gone") }
+        let names = Set(datasets.map(\.name))
+        let pools = Set(datasets.map(\.pool))
+        for dataset in Array(watched.values) where isGone(dataset, known: known, names: names) {
+            leave(dataset, pools.contains(dataset.info.pool) ? .destroyed : .exported)
+        }
         let selection: Selection
         do {
             selection = try select(datasets + watched.values.filter(\.isMissing).map(\.info))
         } catch {
-            // A named dataset is gone: the others are still watched.
+            // The names were legal at the start, and their form has not changed.
             if told.isNew(error.description) { report(.warning(error.description)) }
             return
         }
@@ -215,7 +207,7 @@ extension Daemon {
             if let info = wanted[dataset.info.guid] {
                 update(dataset, info)
             } else {
-                leave(dataset, "is no longer enabled")
+                leave(dataset, .disabled)
             }
         }
         for info in selection.watched where watched[info.guid] == nil {
@@ -229,18 +221,50 @@ extension Daemon {
         tellSelection(selection)
     }
 
-    private func leave(_ dataset: WatchedDataset, _ reason: String) {
-        let atRisk = dataset.policy.isAtRisk && reason != "is gone"
-        report(
-            .notice(
-                "\(dataset.info.name) \(reason): not watched any more"
-                    + (atRisk ? "; its last changes are in no snapshot" : "")))
+    /// Why a dataset is not watched any more.
+    private enum Departure {
+        /// Whoever destroys a dataset wants its changes gone, too.
+        case destroyed
+        /// No dataset of its pool is left: exported, most likely, with all that is on its disks.
+        case exported
+        case disabled
+
+        func words(_ dataset: WatchedDataset) -> String {
+            switch self {
+            case .destroyed: "is gone"
+            case .exported: "is gone with its pool \(SafeText.line(dataset.info.pool))"
+            case .disabled: "is no longer enabled"
+            }
+        }
+    }
+
+    private func leave(_ dataset: WatchedDataset, _ departure: Departure) {
+        let name = SafeText.line(dataset.info.name)
+        let line = "\(name) \(departure.words(dataset)): not watched any more"
+        if let since = dataset.policy.atRiskSince, departure != .destroyed {
+            let seconds =
+                (SystemClock.monotonic() - min(since.nanoseconds, SystemClock.monotonic())) / 1_000_000_000 + 1
+            let remedy =
+                departure == .exported
+                ? "import the pool while Kairos runs, and they are snapshotted"
+                : "run 'zfs snapshot \(name)@NAME' to keep them"
+            leftBehind[dataset.info.guid] = dataset.info.name
+            report(.warning("\(line); its changes of the last \(seconds) s are in no snapshot: \(remedy)"))
+        } else {
+            report(.notice(line))
+        }
         unwatch(dataset)
     }
 
     private func update(_ dataset: WatchedDataset, _ info: DatasetInfo) {
         if dataset.info.name != info.name {
             report(.notice("\(dataset.info.name) is called \(info.name) now"))
+            dataset.missing = nil
+            // A snapshot that was taken under the new name, before it was known here, counted for no dataset.
+            let now = Instant(nanoseconds: SystemClock.monotonic())
+            if !probes.slots.hasGroups(dataset.slot) { _ = dataset.policy.handle(.doubted(at: now), now: now) }
+        } else if let missing = dataset.missing, listings >= missing.listing {
+            dataset.missing?.isListed = true
         }
         dataset.info = info
         follow(dataset)
@@ -257,24 +281,6 @@ extension Daemon {
         // Which changes of this epoch counted was decided by the old rules.
         if hadIgnore || dataset.ignores { dataset.isRelevant = true }
         report(.notice("\(info.name): new settings in force"))
-    }
-
-    func tellSelection(_ selection: Selection) {
-        for notice in selection.notices where told.isNew(notice) { report(.notice(notice)) }
-        for exclusion in selection.excluded where told.isNew(exclusion.description) {
-            report(.notice("not watched: \(exclusion)"))
-        }
-        for problem in selection.problems where told.isNew(problem.description) {
-            report(.warning(problem.description))
-        }
-        for dataset in watched.values {
-            let key = "unmounted " + dataset.info.name
-            if dataset.mounted != nil || dataset.isVolume {
-                told.forget(key)
-            } else if told.isNew(key) {
-                report(.notice("\(dataset.info.name) is not mounted: it is watched as soon as it is"))
-            }
-        }
     }
 
     func tellReady() {

@@ -81,12 +81,21 @@ public final class Daemon {
     /// By GUID, which stays when a dataset is renamed.
     var watched: [UInt64: WatchedDataset] = [:]
     var slotOwners: [Int: UInt64] = [:]
+    /// Where the search for a free slot begins.
+    var nextSlot = 0
+    /// Names and GUIDs of datasets that were left with changes in no snapshot, by GUID.
+    var leftBehind: [UInt64: String] = [:]
+    /// Names of the command line that lead to no dataset that can be watched, and why.
+    var refused: [String: String] = [:]
+    /// GUIDs of the datasets whose changes were seen at some time: watched, and mounted or a volume.
+    var everSeen: Set<UInt64> = []
     /// GUIDs of the datasets that were named, so that a renamed one is still meant.
     var namedGUIDs: [String: UInt64] = [:]
     var namer: SnapshotNamer
     var summary = Summary()
     var told = ToldOnce()
 
+    let flushes = FlushQueue()
     let resolver = ResolverQueue()
     /// Candidates handed to the resolver and not answered yet, and since when.
     var resolving = 0
@@ -97,7 +106,6 @@ public final class Daemon {
     /// A record told of what a slot has, or made it count: its slot may have been read before.
     var mustReadSlots = false
     /// When candidates may wake this thread again.
-    let flushes = FlushQueue()
     var candidateRearm: UInt64?
     var counters = ProbeCounters()
     /// The first of the unlikely suspicions gathered since all datasets were checked for them last.
@@ -105,6 +113,9 @@ public final class Daemon {
     var lastRemoteCheck = SystemClock.monotonic()
 
     var isListing = false
+    /// How many lists were begun, and how many in a row failed.
+    var listings: UInt64 = 0
+    var failedListings = 0
     /// CLOCK_MONOTONIC nanoseconds.
     var lastListed: UInt64 = 0
     /// When datasets are listed again: it was asked for too soon after the last time.
@@ -149,9 +160,10 @@ public final class Daemon {
         }
         let datasets: [DatasetInfo]
         do { datasets = try listing.get().datasets } catch { throw .zfs(error) }
-        do {
+        do throws(SelectionError) {
             // Whether the set is taken that sees volumes is not known yet.
-            _ = try Self.select(configuration.target, datasets, volumes: true)
+            let (selection, refusals) = try Self.select(configuration.target, datasets, volumes: true)
+            if selection.watched.isEmpty, let refusal = refusals.first { throw refusal }
         } catch { throw .selection(error) }
         do { mounts = try MountTable.read(from: mountInfo) } catch { throw .mounts(error) }
         do {
@@ -190,30 +202,6 @@ public final class Daemon {
     public func stopper() -> @Sendable () -> Void {
         let inbox = inbox
         return { inbox.post(.stop) }
-    }
-
-    private func watchAtStart(_ datasets: [DatasetInfo]) throws(StartError) {
-        let selection: Selection
-        do {
-            selection = try select(datasets)
-        } catch  where error.reason == .volume {
-            throw .volume(error.name, refusedProbes.first)
-        } catch { throw .selection(error) }
-        if case .enabled = configuration.target, selection.watched.isEmpty {
-            throw .nothingEnabled(notes: selection.excluded.map(\.description) + selection.problems.map(\.description))
-        }
-        if selection.watched.count > SlotTable.capacity { throw .tooMany(selection.watched.count) }
-        let named: Set<String> = if case .named(let names, _) = configuration.target { Set(names) } else { [] }
-        for info in selection.watched {
-            // One that is named is wanted now; one that is inherited may be mounted later.
-            if info.kind != .volume, named.contains(info.name), mounts.dataset(named: info.name) == nil {
-                throw .notMounted(info.name)
-            }
-            do {
-                try watch(info)
-            } catch { throw .lock(error) }
-        }
-        tellSelection(selection)
     }
 
     /// Runs until a signal or `stopper()` ends it, and returns what it did.
@@ -259,8 +247,9 @@ public final class Daemon {
         // One call at a time for each pool: ZFS takes a transaction group for each, and what comes due meanwhile shares the
         // next one. The end of a call brings us back here.
         let busy = Set(watched.values.lazy.filter { $0.attempt != nil }.map(\.info.pool))
+        let later = checksToPostpone(now)
         for (guid, dataset) in watched {
-            guard !busy.contains(dataset.info.pool) else { continue }
+            guard !busy.contains(dataset.info.pool), !later.contains(guid) else { continue }
             let decision = dataset.policy.handle(.tick, now: Instant(nanoseconds: now))
             if let action = decision.action { due.append((guid, action)) }
             if let next = decision.deadline?.nanoseconds { deadline = min(deadline ?? next, next) }
@@ -276,6 +265,23 @@ public final class Daemon {
         }
         loop.setDeadline(deadline)
         tellStatus()
+    }
+
+    /// How many checks of a pool begin together. Each runs `zfs` a few times, and the pool's snapshots wait for all of them.
+    static let checksAtOnce = 8
+
+    /// Datasets whose check is due, but not among the first of its pool. The end of those leads back here.
+    private func checksToPostpone(_ now: UInt64) -> Set<UInt64> {
+        var due: [String: [(since: Instant, guid: UInt64)]] = [:]
+        for (guid, dataset) in watched {
+            guard let since = dataset.policy.checkDue(now: Instant(nanoseconds: now)) else { continue }
+            due[dataset.info.pool, default: []].append((since, guid))
+        }
+        var later: Set<UInt64> = []
+        for checks in due.values where checks.count > Self.checksAtOnce {
+            later.formUnion(checks.sorted { $0.since < $1.since }.dropFirst(Self.checksAtOnce).map(\.guid))
+        }
+        return later
     }
 
     /// Feeds the slot's word on its dataset to the policy.
@@ -376,15 +382,28 @@ public final class Daemon {
         _ = begin(due)
     }
 
-    /// After it, paths that are not resolved yet are nobody's any more: every dataset is checked once instead.
+    /// How long a stop may take, nanoseconds: well below the 90 s that systemd waits before it kills.
+    static let stopLimit: UInt64 = 30_000_000_000
+
     private func stopDeadline(_ now: UInt64) -> UInt64? {
-        guard isStopping, resolving > 0 else { return nil }
+        guard isStopping else { return nil }
+        let end = stoppedAt + Self.stopLimit
+        guard now < end else {
+            let names = watched.values.filter { $0.attempt != nil }.map { SafeText.line($0.info.name) }.sorted()
+            report(
+                .warning(
+                    "stopped without an answer from ZFS after 30 s; in flight: \(names.joined(separator: ", "))"))
+            mustExit = true
+            return nil
+        }
+        guard resolving > 0 else { return end }
         let deadline = stoppedAt + Self.stopPatience
         guard now >= deadline else { return deadline }
+        // Paths that are not resolved by now are given up, and every dataset is checked once instead.
         resolving = 0
         suspectAll(at: stoppedAt)
         flush()
-        return nil
+        return end
     }
 
     /// Whether stopping waits for this dataset no longer: captured, or tried once more in vain.
@@ -399,7 +418,10 @@ public final class Daemon {
             summary.events += slot.changes - dataset.changesAtStart
             if !dataset.policy.isClean || dataset.attempt != nil { summary.leftAtRisk.append(dataset.info.name) }
         }
+        // A pool that was exported and came back was checked then.
+        summary.leftAtRisk += leftBehind.values
         summary.leftAtRisk.sort()
+        summary.notWatched = namesNotWatched
         if let journal, !journal.end(within: .seconds(5)) {
             for case .journal(.warning(let text)) in inbox.take() { report(.warning(text)) }
             report(.warning("what the last snapshots captured is not in the journal; the snapshots have it"))

@@ -126,6 +126,8 @@ public struct Summary: Sendable, Hashable, Codable {
     public var longestWindowMilliseconds: UInt64 = 0
     /// Datasets whose last changes are in no snapshot.
     public var leftAtRisk: [String] = []
+    /// Datasets that were named, and whose changes were never seen.
+    public var notWatched: [String] = []
 
     public init() {}
 }

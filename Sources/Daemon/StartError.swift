@@ -15,6 +15,8 @@ public enum StartError: Error, Sendable, CustomStringConvertible {
     /// One that was named, and why the probe set that sees it was not taken.
     case volume(String, ProbeError?)
     case nothingEnabled(notes: [String])
+    /// What is wrong with the names that were given, in the end.
+    case nothingToWatch(String)
     case tooMany(Int)
     case system(String, Errno)
 
@@ -38,6 +40,7 @@ public enum StartError: Error, Sendable, CustomStringConvertible {
                 "no dataset has kairos:enabled=on: name one ('kairos run tank/home'), "
                     + "or enable it for good ('zfs set kairos:enabled=on tank/home')"
             ] + notes).joined(separator: "; ")
+        case .nothingToWatch(let words): words
         case .tooMany(let count):
             "\(count) datasets are more than the \(SlotTable.capacity) that can be watched at once"
         case .system(let operation, let errno): "cannot \(operation): \(errno)"

@@ -94,8 +94,18 @@ final class WatchedDataset {
     var isFirst = true
     /// A failure was told, and none succeeded since.
     var isFailing = false
-    /// The last list of datasets did not hold it.
-    var isMissing = false
+    /// How many lists in a row did not hold it.
+    var timesMissing = 0
+    var isMissing: Bool { timesMissing > 0 }
+    /// ZFS said that there is no dataset of its name. Renamed a moment ago, most likely: a list tells.
+    struct Missing {
+        /// The first list that was begun after that.
+        var listing: UInt64
+        /// That list had it, under the same name.
+        var isListed = false
+    }
+
+    var missing: Missing?
     /// The suspicions that are not answered yet are those of an audit.
     var isAuditAlone = false
     /// A change that an audit found, and that nobody had seen: the snapshot that follows is of it.
@@ -126,6 +136,9 @@ final class WatchedDataset {
     func isHidden(_ slot: SlotReading) -> Bool {
         slot.groups?.isDirty == true && slot.hidden > hiddenCaptured && slot.changes <= changesCaptured
     }
+
+    /// Probes see none of its changes: it is a file system that is not mounted here.
+    var canChangeUnseen: Bool { mounted == nil && !isVolume }
 
     /// It has no mount and no files: transaction groups alone tell of it.
     var isVolume: Bool { info.kind == .volume }

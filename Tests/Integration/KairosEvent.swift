@@ -47,6 +47,7 @@ struct KairosEvent: Decodable, Sendable {
         var audits: UInt64
         var missed: UInt64
         var leftAtRisk: [String]
+        var notWatched: [String]?
     }
 
     /// A snapshot's full name.

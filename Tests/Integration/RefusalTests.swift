@@ -22,7 +22,8 @@ struct Refusal: Sendable, CustomTestStringConvertible {
         [
             Refusal("unknown dataset", ["POOL/nowhere"], "POOL/nowhere"),
             Refusal("unknown pool", ["nowhere/a"], "nowhere/a"),
-            Refusal("one of two is unknown", ["POOL/a", "POOL/nowhere"], "POOL/nowhere"),
+            Refusal("both of two are unknown", ["POOL/no", "POOL/nowhere"], "POOL/no"),
+            Refusal("one of two is no name", ["POOL/a", "POOL//b"], "POOL//b"),
             Refusal("a snapshot", ["POOL/a@monday"], "POOL/a@monday", "snapshot"),
             Refusal("a path", ["DIR/mnt/a"], "DIR/mnt/a"),
             Refusal("an illegal name", ["POOL/a//b"], "POOL/a//b"),
@@ -30,7 +31,7 @@ struct Refusal: Sendable, CustomTestStringConvertible {
             Refusal("an empty name", [""]),
             Refusal("not mounted", ["POOL/unmounted"], "POOL/unmounted", "not mounted", "zfs mount"),
             Refusal("no mount point", ["POOL/none"], "POOL/none", "not mounted", "mountpoint"),
-            Refusal("one of two is not mounted", ["POOL/a", "POOL/unmounted"], "POOL/unmounted"),
+            Refusal("not mounted or unknown", ["POOL/nowhere", "POOL/unmounted"], "POOL/unmounted", "not mounted"),
             Refusal("named twice", ["POOL/a", "POOL/a"], "twice"),
             Refusal("malformed --quiet", ["--quiet", "soon", "POOL/a"], "--quiet", "soon"),
             Refusal("--max-delay without a unit", ["--max-delay", "30", "POOL/a"], "--max-delay", "30"),
@@ -106,9 +107,9 @@ extension IntegrationTests {
             try await KairosProcess.run(["run", "--json"] + .prompt + [name]) { first in
                 try await first.ready()
                 let pid = try #require(first.pid)
-                let output = try await KairosProcess.output(["run", "--json", fixture.name("a"), name])
+                let output = try await KairosProcess.output(["run", "--json", name])
                 expectRefusal(output, words: [name, "\(pid)"])
-                // What it had locked before it was refused is free again, and a rehearsal locks nothing.
+                // A rehearsal locks nothing.
                 for arguments in [["run", "--json", fixture.name("a")], ["run", "--json", "--dry-run", name]] {
                     try await KairosProcess.run(arguments + .prompt) { other in
                         try await other.ready()

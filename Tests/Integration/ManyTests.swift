@@ -1,0 +1,81 @@
+import Datasets
+import Glibc
+import Scratch
+import Subprocess
+import Testing
+
+extension IntegrationTests {
+    /// Some of the datasets that are named cannot be watched, or all of them are more than the usual limits allow.
+    @Suite("Several datasets")
+    struct ManyTests {
+        @Test("one that is missing, not mounted or locked does not stop the others, and the exit status tells")
+        func oneIsBad() async throws {
+            let fixture = try Fixture.current()
+            let good = fixture.name("a")
+            let bad = [fixture.name("dark"), fixture.name("nowhere"), fixture.name("locked")]
+            try await fixture.zfs("create", fixture.name("dark"))
+            try await fixture.zfs("create", fixture.name("locked"))
+            try await fixture.patiently("unmount", fixture.name("dark"))
+            try await KairosProcess.run(["run", "--json"] + .prompt + [fixture.name("locked")]) { holder in
+                try await holder.ready()
+                try await KairosProcess.run(["run", "--json"] + .prompt + bad + [good]) { kairos in
+                    try await kairos.event("ready") { $0.event == "ready" }
+                    let texts = kairos.events.filter { $0.event == "warning" }.compactMap(\.text)
+                    for name in bad {
+                        #expect(texts.contains { $0.contains(name) }, "\(name): \(kairos.transcript)")
+                    }
+                    let start = kairos.events.count
+                    try write("text", to: fixture.path("a") + "/in spite of the others")
+                    try await kairos.event("a snapshot", from: start) {
+                        $0.event == "snapshot" && $0.dataset == good && $0.changes != [:]
+                    }
+                    let (status, summary) = try await kairos.stop()
+                    #expect(status == .exited(1), "\(kairos.transcript)")
+                    #expect(summary?.notWatched == bad.sorted())
+                    #expect(summary?.leftAtRisk == [])
+                }
+                #expect(try await holder.stop().status.isSuccess)
+            }
+        }
+
+        @Test("one that comes later is watched then, and the exit status knows")
+        func comesLater() async throws {
+            let fixture = try Fixture.current()
+            let names = [fixture.name("a"), fixture.name("later")]
+            try await KairosProcess.run(["run", "--json"] + .prompt + names) { kairos in
+                try await kairos.event("ready") { $0.event == "ready" }
+                let start = kairos.events.count
+                try await fixture.zfs("create", names[1])
+                try await kairos.event("its watch", from: start) { $0.text?.contains("watching \(names[1])") == true }
+                try write("text", to: fixture.path("later") + "/file")
+                try await kairos.event("a snapshot", from: start) {
+                    $0.event == "snapshot" && $0.dataset == names[1]
+                }
+                let (status, summary) = try await kairos.stop()
+                #expect(status.isSuccess, "\(kairos.transcript)")
+                #expect(summary?.notWatched == [])
+            }
+        }
+
+        @Test("more than there are descriptors for by default")
+        func descriptors() async throws {
+            let fixture = try Fixture.current()
+            let count = 40
+            for number in 0..<count { try await fixture.zfs("create", fixture.name("many\(number)")) }
+            // With 64 there is one for each lock, and none for the pipes of the checks that follow.
+            let wrapper = ["/usr/bin/prlimit", "--nofile=64:"]
+            let names = (0..<count).map { fixture.name("many\($0)") }
+            try await KairosProcess.run(["run", "--json"] + .prompt + names, wrapper: wrapper) { kairos in
+                for name in names {
+                    try await kairos.event("a look at \(name)") {
+                        $0.dataset == name && ($0.event == "snapshot" || $0.event == "unchanged")
+                    }
+                }
+                let (status, summary) = try await kairos.stop()
+                #expect(status.isSuccess, "\(kairos.transcript)")
+                #expect(summary?.failures == 0)
+            }
+            for number in 0..<count { try await fixture.patiently("destroy", "-r", fixture.name("many\(number)")) }
+        }
+    }
+}
