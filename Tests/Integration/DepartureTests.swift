@@ -11,41 +11,23 @@ extension IntegrationTests {
         /// Times so long that nothing is snapshotted before it goes away.
         private let patient = ["--quiet", "1h", "--max-delay", "2h", "--audit", "off"]
 
-        /// A pool of its own in a file, so that it can be exported.
+        /// A pool of its own, so that it can be exported.
         private func withPool<Value>(
-            _ fixture: Fixture,
             _ body: (_ pool: String, _ mountPoint: String, _ directory: String) async throws -> Value
         ) async throws -> Value {
-            let name = "\(fixture.pool.name)-export"
-            let directory = fixture.pool.directory + "/export"
-            try makeDirectory(directory)
-            try call("truncate", .text(try file(directory + "/disk")), .number(128 << 20))
-            let zpool = fixture.pool.command
-            try await zpool.runPool([
-                "create", "-o", "cachefile=none", "-m", directory + "/mnt", name, directory + "/disk",
-            ])
+            let pool = try await ScratchPool(purpose: "export", datasets: [], size: 128 << 20)
             do {
-                let value = try await body(name, directory + "/mnt", directory)
-                await destroy(name, fixture)
+                let value = try await body(pool.name, pool.mountPoint, pool.directory)
+                await remove(pool)
                 return value
             } catch {
-                await destroy(name, fixture)
+                await remove(pool)
                 throw error
             }
         }
 
-        private func file(_ path: String) throws -> String {
-            _ = try OpenFile(path, O_WRONLY | O_CREAT)
-            return path
-        }
-
-        private func destroy(_ pool: String, _ fixture: Fixture) async {
-            // zfs-fuse calls a file system busy for a while after it was used.
-            let isGone = await wait(for: KairosProcess.patience) {
-                _ = try? await fixture.pool.command.runPool(["destroy", "-f", pool])
-                return (try? await fixture.pool.command.runPool(["list", pool])) == nil
-            }
-            if !isGone { Issue.record("the pool \(pool) stays behind") }
+        private func remove(_ pool: ScratchPool) async {
+            for line in await pool.destroy() { Issue.record("a test pool stays behind: \(line)") }
         }
 
         private func export(_ pool: String, _ fixture: Fixture) async {
@@ -58,7 +40,7 @@ extension IntegrationTests {
         @Test("a pool that is exported before its changes are in a snapshot is reported, and the exit status tells")
         func exported() async throws {
             let fixture = try Fixture.current()
-            try await withPool(fixture) { pool, mountPoint, directory in
+            try await withPool { pool, mountPoint, directory in
                 try await KairosProcess.run(["run", "--json"] + patient + [pool, fixture.name("a")]) { kairos in
                     try await kairos.event("ready") { $0.event == "ready" }
                     try write("at risk", to: mountPoint + "/file")
@@ -81,7 +63,7 @@ extension IntegrationTests {
         @Test("... and is captured when it comes back")
         func comesBack() async throws {
             let fixture = try Fixture.current()
-            try await withPool(fixture) { pool, mountPoint, directory in
+            try await withPool { pool, mountPoint, directory in
                 let options = ["--quiet", "1500ms", "--max-delay", "1h", "--audit", "off"]
                 try await KairosProcess.run(["run", "--json"] + options + [pool, fixture.name("a")]) { kairos in
                     try await kairos.event("ready") { $0.event == "ready" }
