@@ -112,7 +112,7 @@ let package = Package(
                 "Restore", "Datasets", "TestSupport", "CLinux", "CRestore", "CRestoreSupport", "kairos-restore-child",
                 systemPackage,
             ]),
-        tests("Tracing", ["Tracing", "Datasets", "CBPFObjects"]),
+        tests("Tracing", ["BPF", "Tracing", "Datasets", "CBPFObjects", systemPackage]),
         tests("Trace", ["Trace", "Tracing", "Datasets", "CBPFObjects", "CLinux", "TestSupport", systemPackage]),
         tests("Bench", ["Bench", "Background", "CLinux", "Policy", "Trace", "Tracing", "TestSupport"]),
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
@@ -127,7 +127,8 @@ let package = Package(
         tests(
             "Integration",
             [
-                "Scratch", "Snapshots", "Datasets", "Tracing", "Bench", "Journal", "Policy", "CLinux", "CTestSupport",
+                "Scratch", "Snapshots", "Datasets", "BPF", "Tracing", "Bench", "Journal", "Policy", "CLinux",
+                "CTestSupport",
                 "TestSupport", "Recovery",
                 "kairos", "kairos-oracle", subprocess, systemPackage, "Restore", "CRestoreSupport",
             ]

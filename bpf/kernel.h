@@ -87,6 +87,11 @@ struct dentry {
 	} d_u;
 };
 
+/* Since 7.1 that union has no name (2420067cecac). */
+struct dentry___anonymous {
+	struct hlist_node d_alias;
+};
+
 struct vfsmount {
 	struct dentry *mnt_root;
 };

@@ -86,6 +86,14 @@ int syscalls__io_uring(u64 *ctx)
 	return file ? change__file(file, -1, op, &args) : 0;
 }
 
+/* The dentry that this member of an inode's list of names lies in. */
+static __always_inline u64 alias__dentry(struct hlist_node *alias)
+{
+	if (bpf_core_field_exists(struct dentry___anonymous, d_alias))
+		return (u64)alias - bpf_core_field_offset(struct dentry___anonymous, d_alias);
+	return (u64)alias - bpf_core_field_offset(struct dentry, d_u.d_alias);
+}
+
 /*
  * Stores through a mapping. The kernel tells of a page when it goes from clean to dirty, in the fault just before the
  * first store; that is *before* the change. It is safe all the same: user space writes back dirty pages after it has
@@ -119,7 +127,7 @@ static __always_inline int change__folio(struct address_space *mapping)
 	c.hidden = !inode->i_nlink;
 	alias = inode->i_dentry.first;
 	if (alias)
-		c.dentry = (u64)alias - bpf_core_field_offset(struct dentry, d_u.d_alias);
+		c.dentry = alias__dentry(alias);
 	return change__tell(&c);
 }
 

@@ -291,4 +291,17 @@ int vfs__fsync(u64 *ctx)
 	return (s32)returned(ctx) ? 0 : vfs__file(arg(ctx, 0), &deed);
 }
 
+/* fsync(2) and fdatasync(2), attached only where the compiler has put the function above into theirs. */
+SEC("fexit/do_fsync")
+int vfs__fsync_call(u64 *ctx)
+{
+	struct deed deed = DEED(SYNC, FSYNC);
+	struct file *file;
+
+	if ((s32)returned(ctx))
+		return 0;
+	file = file__of(arg(ctx, 0));
+	return file ? vfs__file((u64)file, &deed) : 0;
+}
+
 #endif

@@ -21,7 +21,7 @@ int vfs__setattr(u64 *ctx)
 	return vfs__ended(ctx, at_notify_change, &deed);
 }
 
-/* A file that open(2) made. The function gives the open file, or an error in its place. */
+/* A file that open(2) made. The function gives the open file, or an error. Since 7.1 it is do_file_open(). */
 SEC("fexit/do_filp_open")
 int vfs__open(u64 *ctx)
 {

@@ -22,6 +22,15 @@ public struct BPFError: Error, Sendable, CustomStringConvertible {
         "cannot \(operation) \(subject): \(errno) (error \(errno.rawValue))" + (hint.map { "; \($0)" } ?? "")
     }
 
+    /// The program that libbpf gave up at: its last message on a program names it. Nil where none does.
+    public var program: String? {
+        let begin = "libbpf: prog '"
+        for line in log.split(whereSeparator: \.isNewline).reversed() where line.hasPrefix(begin) {
+            return line.dropFirst(begin.count).split(separator: "'", maxSplits: 1).first.map { String($0) }
+        }
+        return nil
+    }
+
     /// What to do about it, where the error number says it.
     public var hint: String? {
         switch errno {

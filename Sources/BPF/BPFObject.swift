@@ -65,6 +65,19 @@ public struct BPFObject: ~Copyable {
         guard result == 0 else { throw Self.failure("select the program", program, Errno(rawValue: -result)) }
     }
 
+    /// The hook that the program's section names: `vfs_write` of `fexit/vfs_write`.
+    public func target(of program: String) throws(BPFError) -> String {
+        let section = String(cString: bpf_program__section_name(try find(program: program)))
+        return section.split(separator: "/", maxSplits: 1).last.map { String($0) } ?? section
+    }
+
+    /// The program attaches to this hook, not to the one that its section names. Before `load()`.
+    public func setTarget(of program: String, to hook: String) throws(BPFError) {
+        kairos_libbpf_log_clear()
+        let result = bpf_program__set_attach_target(try find(program: program), 0, hook)
+        guard result == 0 else { throw Self.failure("find the hook \(hook) of", program, Errno(rawValue: -result)) }
+    }
+
     /// Creates the maps and has the verifier check and load the programs (`bpf_object__load`).
     public func load() throws(BPFError) {
         kairos_libbpf_log_clear()

@@ -125,46 +125,6 @@ enum Doctor {
         ]
     }
 
-    /// Tries every set, as 'kairos run' tries them until one works: that one, and what is to say of all.
-    private static func probes(verbose: Bool) -> (ProbeSet?, [Finding]) {
-        var findings: [Finding] = []
-        var taken: ProbeSet?
-        for set in ProbeSet.allCases {
-            if set == .zfs, KernelSupport.zfsModule == nil {
-                findings.append(
-                    Finding(status: .ok, subject: "probes", detail: "zfs: not for this kernel, which has no zfs module")
-                )
-                continue
-            }
-            do {
-                let probes = try Probes(set, mode: .watch, ringBytes: 1 << 16)
-                let verdict = taken == nil ? "loads, attaches and fires; 'kairos run' takes it" : "works too"
-                findings.append(Finding(status: .ok, subject: "probes", detail: "\(set.rawValue): \(verdict)"))
-                if taken == nil {
-                    findings += probes.blindSpots.map {
-                        Finding(status: .warning, subject: "probes", detail: "\(set.rawValue) does not see: \($0)")
-                    }
-                }
-                taken = taken ?? set
-            } catch {
-                let remedy = error.hint ?? (verbose ? nil : "kairos doctor --verbose shows the kernel's own words")
-                let log = verbose && !error.log.isEmpty ? "\n" + error.log : ""
-                findings.append(
-                    Finding(status: .warning, subject: "probes", detail: "\(error)\(log)", remedy: remedy))
-            }
-        }
-        guard taken == nil else { return (taken, findings) }
-        // None at all.
-        return (
-            nil,
-            findings.map { finding in
-                var finding = finding
-                if finding.status == .warning { finding.status = .problem }
-                return finding
-            }
-        )
-    }
-
     private static func zfs(_ set: ProbeSet?) -> [Finding] {
         let command: ZFSCommand
         do {

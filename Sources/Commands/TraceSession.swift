@@ -64,6 +64,9 @@ final class TraceSession {
         let style = TraceStyle.of(options, isTerminal: isTerminal)
         table = TraceTable(style, start: start)
         screen = SummaryScreen(isTerminal: isTerminal, isLive: !options.isJSON && !TraceStyle.isDumb)
+        for program in tracer.leftOut where program.isWorthAWarning {
+            Output.message("probe set \(tracer.kind.rawValue) does not see \(program.blindSpotAndReason)")
+        }
         if options.isVerbose {
             for refusal in tracer.refused { Output.message(refusal.description) }
             Output.message("probe set \(tracer.kind.rawValue); not seen: " + tracer.blindSpots.joined(separator: "; "))

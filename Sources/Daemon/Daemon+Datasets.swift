@@ -285,6 +285,12 @@ extension Daemon {
 
     func tellReady() {
         for refused in refusedProbes { report(.notice("not taken: \(refused)")) }
+        for program in probes.leftOut where program.isWorthAWarning {
+            report(
+                .warning(
+                    "probe set \(probes.kind.rawValue) does not see \(program.blindSpotAndReason); only an audit finds such "
+                        + "changes; 'kairos doctor --verbose' shows the kernel's reason"))
+        }
         report(
             .ready(
                 DaemonEvent.Ready(

@@ -17,8 +17,10 @@ public enum ProbeError: Error, Sendable, CustomStringConvertible {
     case kernel(ProbeSet, BPFError)
     /// Attached, and yet a test call did not reach these programs.
     case silent(ProbeSet, programs: [String])
-    /// Functions that this kernel lacks, or has inlined.
-    case functionsMissing(ProbeSet, [String])
+    /// Hooks that the set cannot do without, which this kernel lacks.
+    case hooksMissing(ProbeSet, [String])
+    /// The set loads, but without programs whose changes another set sees.
+    case incomplete(ProbeSet, [LeftOutProgram])
     case noBTF
     /// The zfs module is not loaded, or was built without BTF.
     case noModule
@@ -39,8 +41,11 @@ public enum ProbeError: Error, Sendable, CustomStringConvertible {
         case .silent(let set, let programs):
             "probe set \(set.rawValue): attached, but these programs do not run (a test call was not seen): "
                 + programs.joined(separator: ", ") + "; see kairos doctor"
-        case .functionsMissing(let set, let functions):
-            "probe set \(set.rawValue): this kernel does not have \(functions.joined(separator: ", "))"
+        case .hooksMissing(let set, let hooks):
+            "probe set \(set.rawValue): this kernel does not have \(hooks.joined(separator: ", "))"
+        case .incomplete(let set, let programs):
+            "probe set \(set.rawValue): loads, but does not see "
+                + programs.map(\.blindSpotAndReason).joined(separator: "; ")
         }
     }
 
@@ -51,39 +56,10 @@ public enum ProbeError: Error, Sendable, CustomStringConvertible {
 
     /// libbpf's own log, for `--verbose`.
     public var log: String {
-        if case .kernel(_, let error) = self { error.log } else { "" }
-    }
-}
-
-/// A program of bpf/, where it attaches, and what has to be known before it loads.
-struct ProbeProgram {
-    /// An argument whose place differs between kernels.
-    struct Argument {
-        /// The constant of the program that takes its place.
-        var constant: String
-        /// It points to this structure; of several, the nth.
-        var structure: String
-        var nth = 0
-    }
-
-    enum Hook {
-        /// A raw tracepoint.
-        case tracepoint(String)
-        /// A function of the kernel.
-        case function(String, [Argument] = [])
-        /// A function of the zfs module.
-        case module(String)
-    }
-
-    var name: String
-    var hook: Hook
-    /// What is not seen where the kernel lacks the hook. Nil: without it the set cannot be taken.
-    var blindSpot: String?
-
-    var function: String? {
-        switch hook {
-        case .function(let name, _), .module(let name): name
-        case .tracepoint: nil
+        switch self {
+        case .kernel(_, let error): error.log
+        case .incomplete(_, let programs): programs.map(\.log).joined()
+        default: ""
         }
     }
 }
@@ -103,7 +79,11 @@ extension ProbeSet {
         var programs = self == .syscalls ? Self.systemCalls : Self.functions
         programs += self == .syscalls ? [Self.closes] : Self.tracedFunctions
         // What failed has no function of the kernel's that all ways to it have in common.
-        if self != .syscalls, trace.showsFailures { programs.append(Self.systemCalls[0]) }
+        if self != .syscalls, trace.showsFailures {
+            var failures = Self.systemCalls[0]
+            (failures.blindSpot, failures.absence) = ("what failed", .costsSight)
+            programs.append(failures)
+        }
         if trace.operations.contains(.store) { programs.append(Self.always[0]) }
         if !trace.operations.contains(.close) {
             programs.removeAll { ["syscalls__enter", "vfs__fput"].contains($0.name) }
@@ -118,105 +98,112 @@ extension ProbeSet {
         (allCases.flatMap(\.programs) + [closes] + tracedFunctions + processes).map(\.name))
 
     /// Without it a change that was done before a snapshot, by a call that ended after it, may make an empty one.
-    private static let beginnings = ProbeProgram(name: "syscalls__begin", hook: .tracepoint("sys_enter"), blindSpot: "")
+    private static let beginnings = ProbeProgram("syscalls__begin", .tracepoint("sys_enter"), blindSpot: "")
 
-    private static let closes = ProbeProgram(
-        name: "syscalls__enter", hook: .tracepoint("sys_enter"),
-        blindSpot: "closes: this kernel has no sys_enter tracepoint")
+    private static let closes = ProbeProgram("syscalls__enter", .tracepoint("sys_enter"), blindSpot: "closes")
 
     private static let tracedFunctions = [
         // Where one of them is inlined, what it does is shown twice: as a whole and in its parts.
-        ProbeProgram(name: "vfs__splice_entry", hook: .function("iter_file_splice_write"), blindSpot: ""),
-        ProbeProgram(name: "vfs__copy_entry", hook: .function("vfs_copy_file_range"), blindSpot: ""),
-        ProbeProgram(name: "vfs__mmap", hook: .function("vm_mmap_pgoff"), blindSpot: "mappings: only stores to them"),
+        ProbeProgram("vfs__splice_entry", .function("iter_file_splice_write"), blindSpot: "", end: "vfs__splice"),
+        ProbeProgram("vfs__copy_entry", .function("vfs_copy_file_range"), blindSpot: "", end: "vfs__copy"),
+        ProbeProgram("vfs__mmap", .function("vm_mmap_pgoff"), blindSpot: "mappings, other than stores to them"),
     ]
 
     private static let processes = [
-        ProbeProgram(name: "trace__fork", hook: .tracepoint("sched_process_fork")),
-        ProbeProgram(name: "trace__free", hook: .tracepoint("sched_process_free")),
+        ProbeProgram(
+            "trace__fork", .tracepoint("sched_process_fork"), blindSpot: "children of processes", absence: .refusesSet),
+        ProbeProgram(
+            "trace__free", .tracepoint("sched_process_free"), blindSpot: "ends of processes", absence: .refusesSet),
     ]
 
     private static let always = [
         // 5.18 renamed writeback_dirty_page (203a31516616); without it stores to mappings show only at msync.
         ProbeProgram(
-            name: "syscalls__dirty_folio", hook: .tracepoint("writeback_dirty_folio"),
-            blindSpot: "stores through mappings: this kernel has no writeback_dirty_folio tracepoint"),
+            "syscalls__dirty_folio", .tracepoint("writeback_dirty_folio"), blindSpot: "stores through mappings"),
         // Without it each command of others counts as one that may have changed something.
-        ProbeProgram(name: "syscalls__process_exec", hook: .tracepoint("sched_process_exec"), blindSpot: ""),
+        ProbeProgram("syscalls__process_exec", .tracepoint("sched_process_exec"), blindSpot: ""),
         ProbeProgram(
-            name: "syscalls__process_exit", hook: .tracepoint("sched_process_exit"),
-            blindSpot: "zfs commands of others: changed properties are read at the next mount change or SIGHUP"),
+            "syscalls__process_exit", .tracepoint("sched_process_exit"),
+            blindSpot: "zfs commands of others (changed properties are read at the next mount change or SIGHUP)"),
     ]
 
     private static let systemCalls = [
-        ProbeProgram(name: "syscalls__exit", hook: .tracepoint("sys_exit")),
-        ProbeProgram(
-            name: "syscalls__io_uring", hook: .tracepoint("io_uring_complete"),
-            blindSpot: "io_uring: this kernel has no io_uring_complete tracepoint"),
+        ProbeProgram("syscalls__exit", .tracepoint("sys_exit"), blindSpot: "system calls", absence: .refusesSet),
+        ProbeProgram("syscalls__io_uring", .tracepoint("io_uring_complete"), blindSpot: "io_uring"),
     ]
 
     private static func dentry(of function: String, nth: Int = 0) -> ProbeProgram.Hook {
         .function(function, [ProbeProgram.Argument(constant: "at_" + function, structure: "dentry", nth: nth)])
     }
 
+    /// One that kernels with this set have, and whose changes the set `syscalls` sees too.
+    private static func common(
+        _ name: String, _ hook: ProbeProgram.Hook, or other: ProbeProgram.Hook? = nil, _ blindSpot: String
+    ) -> ProbeProgram {
+        ProbeProgram(
+            name, hook, or: other.map { [$0] } ?? [], blindSpot: blindSpot, absence: .prefersOtherSet)
+    }
+
     private static let functions = [
-        ProbeProgram(name: "vfs__write", hook: .function("vfs_write")),
-        ProbeProgram(name: "vfs__writev", hook: .function("vfs_writev")),
-        ProbeProgram(name: "vfs__iter_write", hook: .function("vfs_iter_write")),
+        // The first call that must be seen is one of these, and says which process is Kairos.
+        ProbeProgram("vfs__write", .function("vfs_write"), blindSpot: "writes", absence: .refusesSet),
+        common("vfs__writev", .function("vfs_writev"), "writes of several buffers"),
+        common("vfs__iter_write", .function("vfs_iter_write"), "writes of splice(2) and of the NFS server"),
+        ProbeProgram("vfs__iocb_write", .function("vfs_iocb_iter_write"), blindSpot: "some writes of overlays"),
         ProbeProgram(
-            name: "vfs__iocb_write", hook: .function("vfs_iocb_iter_write"), blindSpot: "some writes of overlays"),
-        ProbeProgram(
-            name: "vfs__kernel_write", hook: .function("__kernel_write_iter"),
+            "vfs__kernel_write", .function("__kernel_write_iter"),
             blindSpot: "writes of the kernel's own, such as process accounting"),
-        ProbeProgram(name: "vfs__splice", hook: .function("iter_file_splice_write")),
+        common("vfs__splice", .function("iter_file_splice_write"), "writes of splice(2) and sendfile(2)"),
+        ProbeProgram("vfs__io_uring", .function("io_write"), blindSpot: "writes of io_uring"),
         ProbeProgram(
-            name: "vfs__io_uring", hook: .function("io_write"), blindSpot: "writes of io_uring: not in this kernel"),
+            "vfs__io_uring_late", .function("io_complete_rw"), blindSpot: "writes of io_uring that end late"),
+        ProbeProgram("vfs__aio", .function("aio_complete_rw"), blindSpot: "writes of io_submit(2)"),
         ProbeProgram(
-            name: "vfs__io_uring_late", hook: .function("io_complete_rw"),
-            blindSpot: "writes of io_uring that end late: not in this kernel"),
-        ProbeProgram(
-            name: "vfs__aio", hook: .function("aio_complete_rw"), blindSpot: "writes of io_submit: not in this kernel"),
-        ProbeProgram(
-            name: "vfs__kernel_thread", hook: .function("generic_write_checks"), blindSpot: "writes of loop devices"),
-        ProbeProgram(name: "vfs__copy", hook: .function("vfs_copy_file_range")),
-        ProbeProgram(name: "vfs__clone", hook: .function("vfs_clone_file_range")),
-        ProbeProgram(name: "vfs__fallocate_entry", hook: .function("vfs_fallocate")),
-        ProbeProgram(name: "vfs__fallocate", hook: .function("vfs_fallocate")),
-        ProbeProgram(
-            name: "vfs__setattr",
-            hook: .function(
+            "vfs__kernel_thread", .function("generic_write_checks"), blindSpot: "writes of loop devices"),
+        common("vfs__copy", .function("vfs_copy_file_range"), "copy_file_range(2)"),
+        common("vfs__clone", .function("vfs_clone_file_range"), "clones of files"),
+        ProbeProgram("vfs__fallocate_entry", .function("vfs_fallocate"), blindSpot: "", end: "vfs__fallocate"),
+        common("vfs__fallocate", .function("vfs_fallocate"), "fallocate(2)"),
+        common(
+            "vfs__setattr",
+            .function(
                 "notify_change",
                 [
                     ProbeProgram.Argument(constant: "at_notify_change", structure: "dentry"),
                     ProbeProgram.Argument(constant: "at_notify_change_attr", structure: "iattr"),
-                ])),
-        ProbeProgram(name: "vfs__open", hook: .function("do_filp_open")),
-        ProbeProgram(name: "vfs__create", hook: dentry(of: "vfs_create")),
-        ProbeProgram(name: "vfs__mkdir", hook: dentry(of: "vfs_mkdir")),
-        ProbeProgram(name: "vfs__mknod", hook: dentry(of: "vfs_mknod")),
-        ProbeProgram(name: "vfs__symlink", hook: dentry(of: "vfs_symlink")),
+                ]), "changes of size, mode, owner and times"),
+        // 7.1 has the second.
+        common("vfs__open", .function("do_filp_open"), or: .function("do_file_open"), "files that open(2) makes"),
+        common("vfs__create", dentry(of: "vfs_create"), "files that the kernel itself makes"),
+        common("vfs__mkdir", dentry(of: "vfs_mkdir"), "new directories"),
+        common("vfs__mknod", dentry(of: "vfs_mknod"), "new device nodes, FIFOs and sockets"),
+        common("vfs__symlink", dentry(of: "vfs_symlink"), "new symbolic links"),
         // Of its two dentries the second is the new one.
-        ProbeProgram(name: "vfs__link", hook: dentry(of: "vfs_link", nth: 1)),
-        ProbeProgram(name: "vfs__unlink_entry", hook: dentry(of: "vfs_unlink")),
-        ProbeProgram(name: "vfs__unlink", hook: dentry(of: "vfs_unlink")),
-        ProbeProgram(name: "vfs__rmdir_entry", hook: dentry(of: "vfs_rmdir")),
-        ProbeProgram(name: "vfs__rmdir", hook: dentry(of: "vfs_rmdir")),
-        ProbeProgram(name: "vfs__rename_entry", hook: renamed),
-        ProbeProgram(name: "vfs__rename", hook: renamed),
-        ProbeProgram(name: "vfs__setxattr", hook: dentry(of: "vfs_setxattr")),
-        ProbeProgram(name: "vfs__removexattr", hook: dentry(of: "vfs_removexattr")),
+        common("vfs__link", dentry(of: "vfs_link", nth: 1), "new hard links"),
+        ProbeProgram("vfs__unlink_entry", dentry(of: "vfs_unlink"), blindSpot: "", end: "vfs__unlink"),
+        common("vfs__unlink", dentry(of: "vfs_unlink"), "deletions of files"),
+        ProbeProgram("vfs__rmdir_entry", dentry(of: "vfs_rmdir"), blindSpot: "", end: "vfs__rmdir"),
+        common("vfs__rmdir", dentry(of: "vfs_rmdir"), "deletions of directories"),
+        ProbeProgram("vfs__rename_entry", renamed, blindSpot: "", end: "vfs__rename"),
+        common("vfs__rename", renamed, "renames"),
+        common("vfs__setxattr", dentry(of: "vfs_setxattr"), "extended attributes that are set"),
+        common("vfs__removexattr", dentry(of: "vfs_removexattr"), "extended attributes that are removed"),
         // Before 6.2 ACLs are extended attributes like others: nothing is missed.
-        ProbeProgram(name: "vfs__set_acl", hook: dentry(of: "vfs_set_acl"), blindSpot: ""),
-        ProbeProgram(name: "vfs__remove_acl", hook: dentry(of: "vfs_remove_acl"), blindSpot: ""),
-        ProbeProgram(name: "vfs__fileattr", hook: dentry(of: "vfs_fileattr_set"), blindSpot: "chattr"),
-        ProbeProgram(name: "vfs__ioctl", hook: .function(ioctl), blindSpot: "chattr on OpenZFS"),
         ProbeProgram(
-            name: "vfs__ioctl_compat", hook: .function(compatIoctl), blindSpot: ""),
+            "vfs__set_acl", dentry(of: "vfs_set_acl"), blindSpot: "POSIX ACLs that are set", isNeededWithoutHook: false),
         ProbeProgram(
-            name: "vfs__fput", hook: .function("__fput"), blindSpot: "closes: --commit-quiet does not see them"),
+            "vfs__remove_acl", dentry(of: "vfs_remove_acl"), blindSpot: "POSIX ACLs that are removed",
+            isNeededWithoutHook: false),
+        ProbeProgram("vfs__fileattr", dentry(of: "vfs_fileattr_set"), blindSpot: "chattr"),
+        ProbeProgram("vfs__ioctl", .function(ioctl), blindSpot: "chattr on OpenZFS"),
         ProbeProgram(
-            name: "vfs__fsync", hook: .function("vfs_fsync_range"),
-            blindSpot: "fsync: --commit-quiet does not see it"),
+            "vfs__ioctl_compat", .function(compatIoctl), blindSpot: "chattr on OpenZFS by 32-bit programs",
+            isNeededWithoutHook: false),
+        ProbeProgram("vfs__fput", .function("__fput"), blindSpot: "closes (for --commit-quiet)"),
+        ProbeProgram("vfs__fsync", .function("vfs_fsync_range"), blindSpot: "fsync (for --commit-quiet)"),
+        ProbeProgram(
+            "vfs__fsync_call", .function("do_fsync"), blindSpot: "", isNeededWithoutHook: false,
+            standsInFor: "vfs__fsync"),
     ]
 
     private static let renamed = ProbeProgram.Hook.function(
@@ -231,19 +218,24 @@ extension ProbeSet {
     #endif
 
     private static let module = [
-        ProbeProgram(name: "zfs__dirty", hook: .module("dsl_dataset_dirty")),
-        ProbeProgram(name: "zfs__snapshot", hook: .module("dsl_dataset_snapshot_sync_impl")),
+        ProbeProgram("zfs__dirty", .module("dsl_dataset_dirty"), blindSpot: "changes", absence: .refusesSet),
         ProbeProgram(
-            name: "zfs__swap", hook: .module("dsl_dataset_clone_swap_sync_impl"),
-            blindSpot: "rollbacks: one soon after a change makes an empty snapshot"),
+            "zfs__snapshot", .module("dsl_dataset_snapshot_sync_impl"), blindSpot: "snapshots", absence: .refusesSet),
+        ProbeProgram(
+            "zfs__swap", .module("dsl_dataset_clone_swap_sync_impl"),
+            blindSpot: "rollbacks (one soon after a change makes an empty snapshot)"),
         // Without them a volume under constant writes seems to rest between two transaction groups.
-        ProbeProgram(name: "zfs__volume_write", hook: .module("zvol_log_write"), blindSpot: ""),
-        ProbeProgram(name: "zfs__volume_discard", hook: .module("zvol_log_truncate"), blindSpot: ""),
-        // The end first: a thread that began before it was attached would pass for noisy until its next time.
-        ProbeProgram(name: "zfs__atime", hook: .function("touch_atime")),
-        ProbeProgram(name: "zfs__atime_entry", hook: .function("touch_atime")),
-        ProbeProgram(name: "zfs__evict", hook: .function("evict")),
-        ProbeProgram(name: "zfs__evict_entry", hook: .function("evict")),
+        ProbeProgram("zfs__volume_write", .module("zvol_log_write"), blindSpot: ""),
+        ProbeProgram("zfs__volume_discard", .module("zvol_log_truncate"), blindSpot: ""),
+        // A thread whose end is not seen would pass for noisy from then on, and its changes for none.
+        ProbeProgram(
+            "zfs__atime", .function("touch_atime"),
+            blindSpot: "that an update of an access time is no change (reads may make empty snapshots)"),
+        ProbeProgram("zfs__atime_entry", .function("touch_atime"), blindSpot: "", end: "zfs__atime"),
+        ProbeProgram(
+            "zfs__evict", .function("evict"),
+            blindSpot: "that freeing a deleted file is no change (it may make an empty snapshot)"),
+        ProbeProgram("zfs__evict_entry", .function("evict"), blindSpot: "", end: "zfs__evict"),
     ]
 
     /// What the set cannot see on any kernel; what stands in for it is an audit.

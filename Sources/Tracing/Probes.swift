@@ -26,8 +26,8 @@ public final class Probes {
     public let kind: ProbeSet
     public let slots: SlotTable
     public let ring: RingBuffer
-    /// What this kernel cannot show, one sentence each.
-    public let blindSpots: [String]
+    /// Programs of the set that are not in use, those that nothing is missed without too.
+    public private(set) var leftOut: [LeftOutProgram] = []
 
     /// Links cannot be moved into an array by themselves.
     private final class AttachedProgram {
@@ -46,7 +46,8 @@ public final class Probes {
         public let refused: [ProbeError]
     }
 
-    /// The best set that loads, attaches and fires: `zfs`, else `vfs`, else `syscalls`. Or none but the `wanted` one.
+    /// The best set that loads, attaches and fires: `zfs`, else `vfs`, else `syscalls`. Or none but the `wanted` one. A set
+    /// that lacks what another one sees comes after that one.
     public static func choose(
         _ wanted: ProbeSet?, mode: Mode, ringBytes: Int = 1 << 20, prefix: String = "kairos-"
     ) throws(ProbeError) -> Choice {
@@ -55,18 +56,26 @@ public final class Probes {
             return Choice(probes: try Probes(wanted, mode: mode, ringBytes: ringBytes, prefix: prefix), refused: [])
         }
         var refused: [ProbeError] = []
+        var incomplete: Probes?
         // In a trace transaction groups tell nothing.
         for set in mode.isTrace ? [.vfs, .syscalls] : ProbeSet.allCases {
             // Nobody has to be told that there is no OpenZFS where there is none.
             if set == .zfs, KernelSupport.zfsModule == nil { continue }
             do {
                 let probes = try Probes(set, mode: mode, ringBytes: ringBytes, prefix: prefix)
-                return Choice(probes: probes, refused: refused)
+                if probes.isComplete { return Choice(probes: probes, refused: refused) }
+                refused.append(.incomplete(set, probes.leftOut.filter(\.prefersOtherSet)))
+                incomplete = incomplete ?? probes
             } catch {
                 refused.append(error)
             }
         }
-        throw refused.last ?? .noBTF
+        guard let incomplete else { throw refused.last ?? .noBTF }
+        return Choice(
+            probes: incomplete,
+            refused: refused.filter { error in
+                if case .incomplete(incomplete.kind, _) = error { false } else { true }
+            })
     }
 
     /// Loads and attaches, and waits for nothing: the probes see all calls that end after this returns.
@@ -74,8 +83,16 @@ public final class Probes {
     /// - Parameters:
     ///   - ringBytes: the size of the ring buffer; rounded up to a power of two of at least a page.
     ///   - prefix: how the names of our snapshots begin.
-    public init(
+    public convenience init(
         _ set: ProbeSet, mode: Mode, ringBytes: Int = 1 << 20, prefix: String = "kairos-"
+    ) throws(ProbeError) {
+        let programs = if case .trace(let selection) = mode { set.programs(for: selection) } else { set.programs }
+        try self.init(set, programs, mode: mode, ringBytes: ringBytes, prefix: prefix)
+    }
+
+    /// As above, with these programs.
+    init(
+        _ set: ProbeSet, _ programs: [ProbeProgram], mode: Mode, ringBytes: Int = 1 << 20, prefix: String = "kairos-"
     ) throws(ProbeError) {
         guard let types = KernelTypes() else { throw .noBTF }
         if set == .zfs {
@@ -83,61 +100,95 @@ public final class Probes {
             guard access(KernelSupport.moduleBTFPath, R_OK) == 0 else { throw .noModuleBTF }
         }
         kind = set
-        var attached: [ProbeProgram] = []
-        let programs = if case .trace(let selection) = mode { set.programs(for: selection) } else { set.programs }
-        do {
-            var size = 0
-            let address = kairos_object_programs(&size)
-            let image = UnsafeRawBufferPointer(start: address, count: size)
-            object = try BPFObject(image: image.bytes, name: "kairos")
-            if case .trace(let selection) = mode { try Self.configure(object, set, selection) }
-            // One that is longer would match too much: what lies behind it is the time.
-            var name = [UInt8](repeating: 0, count: Int(KAIROS_PREFIX))
-            for (index, byte) in prefix.utf8.prefix(name.count - 1).enumerated() { name[index] = byte }
-            try object.setConstant("prefix", bytes: name)
-            var bytes = 4096
-            while bytes < min(ringBytes, 1 << 30) { bytes <<= 1 }
-            try object.setMaxEntries(map: "ring", to: UInt32(bytes))
-
-            var blind = set.alwaysBlind
-            var missing: [String] = []
-            for program in programs {
-                if try Self.prepare(program, object, types) {
-                    attached.append(program)
-                } else if let spot = program.blindSpot {
-                    if !spot.isEmpty { blind.append(spot) }
-                } else {
-                    missing.append(program.function ?? program.name)
-                }
+        var choice = try ProgramChoice(set, programs) { program in
+            for hook in program.hooks {
+                if let found = Self.find(hook, types) { return found }
             }
-            guard missing.isEmpty else { throw ProbeError.functionsMissing(set, missing) }
-            blindSpots = blind
-            let wanted = Set(attached.map(\.name))
-            for program in ProbeSet.everyProgram {
-                try object.setAutoload(program: program, wanted.contains(program))
-            }
-            try object.load()
+            return nil
+        }
+        object = try Self.load(&choice, mode, ringBytes: ringBytes, prefix: prefix)
+        do throws(BPFError) {
             control = ControlBlock(try object.mappedArray("control"))
             slots = SlotTable(slots: try object.mappedArray("slots"), devices: try object.mappedArray("devices"))
             ring = try object.ringBuffer("ring")
             if case .trace(let selection) = mode { try Self.choose(selection, object) }
-            for program in attached {
-                links.append(AttachedProgram(program.name, try object.attach(program: program.name)))
-            }
-        } catch let error as BPFError {
-            throw .kernel(set, error)
-        } catch let error as ProbeError {
-            throw error
-        } catch {
-            preconditionFailure("\(error)")
-        }
-        let silent =
-            set == .syscalls
-            ? Calibration.closes(control) ? [] : ["syscalls__exit"]
-            : Calibration.silentFunctions(control)
-        guard silent.isEmpty else { throw .silent(set, programs: silent) }
+        } catch { throw .kernel(set, error) }
+        for name in choice.attachOrder { try attach(name, &choice) }
+        try calibrate(&choice)
+        leftOut = choice.leftOut
         if case .trace(let selection) = mode { setTrees(selection.trees ?? []) }
         control.ready = true
+    }
+
+    /// Whether it sees all that another set would see.
+    public var isComplete: Bool { !leftOut.contains(where: \.prefersOtherSet) }
+
+    /// What is not seen, one phrase each: on any kernel, and on this one.
+    public var blindSpots: [String] {
+        kind.alwaysBlind + leftOut.filter { !$0.blindSpot.isEmpty }.map(\.blindSpotAndReason)
+    }
+
+    private func attach(_ name: String, _ choice: inout ProgramChoice) throws(ProbeError) {
+        // It may have gone with another one.
+        guard choice.wants(name) else { return }
+        do throws(BPFError) {
+            links.append(AttachedProgram(name, try object.attach(program: name)))
+        } catch { try choice.refuse(name, error) }
+    }
+
+    /// Looks whether the programs run, and attaches others for those that do not.
+    private func calibrate(_ choice: inout ProgramChoice) throws(ProbeError) {
+        guard kind != .syscalls else {
+            guard Calibration.closes(control) else { throw .silent(kind, programs: ["syscalls__exit"]) }
+            return
+        }
+        var silent = Calibration.silentFunctions(control, choice.wants)
+        let standIns = choice.standIns(for: silent)
+        for name in standIns { try attach(name, &choice) }
+        if !standIns.isEmpty { silent = Calibration.silentFunctions(control, choice.wants) }
+        try choice.noteSilent(silent)
+    }
+
+    /// Loads what `choice` wants. libbpf loads all programs of an object or none: each that the kernel refuses costs another
+    /// object, without it.
+    private static func load(
+        _ choice: inout ProgramChoice, _ mode: Mode, ringBytes: Int, prefix: String
+    ) throws(ProbeError) -> BPFObject {
+        while true {
+            do throws(BPFError) {
+                let object = try open(choice, mode, ringBytes: ringBytes, prefix: prefix)
+                try object.load()
+                return object
+            } catch { try choice.refuse(error.program, error) }
+        }
+    }
+
+    /// The object with what its programs are to know, not loaded yet.
+    private static func open(
+        _ choice: ProgramChoice, _ mode: Mode, ringBytes: Int, prefix: String
+    ) throws(BPFError) -> BPFObject {
+        var size = 0
+        let address = kairos_object_programs(&size)
+        let image = UnsafeRawBufferPointer(start: address, count: size)
+        let object = try BPFObject(image: image.bytes, name: "kairos")
+        if case .trace(let selection) = mode { try configure(object, choice.set, selection) }
+        // One that is longer would match too much: what lies behind it is the time.
+        var name = [UInt8](repeating: 0, count: Int(KAIROS_PREFIX))
+        for (index, byte) in prefix.utf8.prefix(name.count - 1).enumerated() { name[index] = byte }
+        try object.setConstant("prefix", bytes: name)
+        var bytes = 4096
+        while bytes < min(ringBytes, 1 << 30) { bytes <<= 1 }
+        try object.setMaxEntries(map: "ring", to: UInt32(bytes))
+        for program in ProbeSet.everyProgram {
+            try object.setAutoload(program: program, choice.wants(program))
+        }
+        for item in choice.wanted {
+            for (constant, place) in item.hook.places { try object.setConstant(constant, to: place) }
+            if try object.target(of: item.program.name) != item.hook.name {
+                try object.setTarget(of: item.program.name, to: item.hook.name)
+            }
+        }
+        return object
     }
 
     /// What the programs of a trace have to know when they are loaded: what they do not do costs nothing then.
@@ -193,22 +244,21 @@ public final class Probes {
     /// KAIROS_TREE_BIT of bpf/kairos.h.
     private static func treeBit(_ inode: UInt64) -> UInt64 { 1 << ((inode ^ inode >> 6 ^ inode >> 12) & 63) }
 
-    /// Finds out where its arguments stand. False when the kernel lacks the hook.
-    private static func prepare(
-        _ program: ProbeProgram, _ object: borrowing BPFObject, _ types: borrowing KernelTypes
-    ) throws(BPFError) -> Bool {
-        switch program.hook {
-        case .tracepoint(let name): return types.hasTracepoint(name)
-        case .module(let name): return types.moduleHasFunction("zfs", name)
+    /// The hook, where this kernel has it and the arguments that its program reads.
+    private static func find(_ hook: ProbeProgram.Hook, _ types: borrowing KernelTypes) -> ProgramChoice.FoundHook? {
+        var found = ProgramChoice.FoundHook(name: hook.name)
+        switch hook {
+        case .tracepoint(let name): return types.hasTracepoint(name) ? found : nil
+        case .module(let name): return types.moduleHasFunction("zfs", name) ? found : nil
         case .function(let name, let arguments):
-            guard types.hasFunction(name) else { return false }
+            guard types.hasFunction(name) else { return nil }
             for argument in arguments {
                 guard let place = types.parameter(of: name, pointingTo: argument.structure, nth: argument.nth) else {
-                    return false
+                    return nil
                 }
-                try object.setConstant(argument.constant, to: UInt32(place))
+                found.places.append((argument.constant, UInt32(place)))
             }
-            return true
+            return found
         }
     }
 

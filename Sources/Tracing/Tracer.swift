@@ -81,6 +81,7 @@ public final class Tracer {
     }
     public var kind: ProbeSet { probes.kind }
     public var blindSpots: [String] { probes.blindSpots }
+    public var leftOut: [LeftOutProgram] { probes.leftOut }
     /// Readable when a signal has come that ends the trace: for who waits for something else meanwhile.
     public var signals: FileDescriptor? { loop.signals }
 

@@ -1,0 +1,136 @@
+import BPF
+import CTestSupport
+import Datasets
+import FoundationEssentials
+import Glibc
+import Subprocess
+import SystemPackage
+import Testing
+
+@testable import Tracing
+
+/// What the running kernel makes of the programs. It takes root and no ZFS, so also a kernel for which there is no OpenZFS yet runs
+/// it (Tests/VM).
+@Suite("On this kernel", .serialized)
+struct KernelTests {
+    static let sets: [ProbeSet] = [.vfs, .syscalls]
+
+    /// A kernel that refuses fentry altogether, as one under some hypervisors does, has no set `vfs`.
+    private static func isAllowed(_ set: ProbeSet) -> Bool {
+        do throws(ProbeError) {
+            _ = try Probes(set, mode: .watch, ringBytes: 1 << 16)
+        } catch {
+            if case .kernel(.vfs, let reason) = error { return reason.errno != .notPermitted }
+        }
+        return true
+    }
+
+    @Test("each probe set loads, attaches and fires, and lacks nothing", arguments: sets)
+    func loads(set: ProbeSet) throws {
+        guard Self.isAllowed(set) else { return }
+        let probes = try Probes(set, mode: .watch, ringBytes: 1 << 16)
+        #expect(probes.isComplete)
+        #expect(probes.leftOut.filter(\.isWorthAWarning).map(\.blindSpotAndReason) == [])
+    }
+
+    private struct Finding: Decodable {
+        var status: String
+        var subject: String
+        var detail: String
+    }
+
+    @Test("kairos doctor finds no fault with the probes")
+    func doctor() async throws {
+        let output = try await KairosProcess.output(["doctor", "--json"])
+        let findings = try JSONDecoder().decode([Finding].self, from: Data(output.stdout.utf8))
+        let probes = findings.filter { $0.subject == "probes" }
+        #expect(!probes.contains { $0.status == "problem" || $0.detail.contains("refuses the program") }, "\(output)")
+        for set in Self.sets where Self.isAllowed(set) {
+            #expect(probes.contains { $0.status == "ok" && $0.detail.hasPrefix("\(set.rawValue): ") }, "\(output)")
+        }
+    }
+
+    @Test("each set shows each operation on files once", arguments: sets)
+    func shows(set: ProbeSet) async throws {
+        guard Self.isAllowed(set) else { return }
+        // tmpfs has no writeback, and does not tell of its dirty pages; what an overlay does below itself is shown too.
+        let hasWriteback = Self.type(of: "/root").map(["ext4", "xfs", "btrfs"].contains) ?? false
+        var template = Array(((hasWriteback ? "/root" : "/dev/shm") + "/kairos-kernel-XXXXXX").utf8CString)
+        try #require(mkdtemp(&template) != nil)
+        let directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        defer { removeTree(directory) }
+        var deeds: [TraceDeed] = []
+        let options = ["--probes", set.rawValue, "--op", "all", "--failed", "--pid", "\(getpid())", directory]
+        let lines = try await TraceRun.lines(options, in: directory) { _ in
+            var work = TraceDeeds(directory: directory)
+            try work.doAll(hasFailures: true)
+            deeds = work.done
+        }
+        if !hasWriteback { deeds.removeAll { $0.op == "store" } }
+        #expect(
+            lines.map { "\($0.op) \($0.oldPath.map { $0 + " -> " } ?? "")\($0.path ?? "?")" }
+                == deeds.map(\.description))
+    }
+
+    private static func type(of path: String) -> String? {
+        var status = stat()
+        guard stat(path, &status) == 0, let device = DeviceNumber(stDevice: UInt64(status.st_dev)) else { return nil }
+        return try? MountTable.read().entries.first { $0.device == device }?.fsType
+    }
+
+    // MARK: Programs that do not load
+
+    /// The programs of the set, one of them on another hook.
+    private static func programs(_ name: String, on hook: ProbeProgram.Hook) -> [ProbeProgram] {
+        ProbeSet.syscalls.programs.map { program in
+            var program = program
+            if program.name == name { program.hooks = [hook] }
+            return program
+        }
+    }
+
+    /// Hooks with fewer arguments than the program reads, which the verifier notices; one that takes an argument for what it is not;
+    /// and one that there is not.
+    static let broken: [(program: String, hook: ProbeProgram.Hook, isRefused: Bool)] = [
+        ("syscalls__dirty_folio", .tracepoint("sched_process_fork"), true),
+        ("syscalls__process_exit", .tracepoint("sys_enter"), true),
+        ("syscalls__io_uring", .tracepoint("kairos_is_no_tracepoint"), false),
+    ]
+
+    @Test("a program that the kernel refuses, or has no hook for, costs only what it saw", arguments: broken.indices)
+    func refused(index: Int) throws {
+        let (name, hook, isRefused) = Self.broken[index]
+        let probes = try Probes(
+            .syscalls, Self.programs(name, on: hook), mode: .watch, ringBytes: 1 << 16)
+        let lacking = try #require(probes.leftOut.first { $0.program == name })
+        #expect(probes.leftOut.count == 1)
+        let blindSpot = try #require(ProbeSet.syscalls.programs.first { $0.name == name }?.blindSpot)
+        #expect(lacking.blindSpot == blindSpot && !blindSpot.isEmpty)
+        #expect(lacking.isWorthAWarning == isRefused)
+        if isRefused { #expect(lacking.log.contains(name), "\(lacking.log)") }
+        #expect(probes.blindSpots.contains(lacking.blindSpotAndReason))
+        #expect(probes.isComplete)
+        // That the rest is there is what Probes() has tried: it made a call.
+    }
+
+    @Test("several refused programs are left out, one after the other")
+    func several() throws {
+        var programs = Self.programs("syscalls__dirty_folio", on: .tracepoint("sched_process_fork"))
+        let other = Self.programs("syscalls__process_exit", on: .tracepoint("sys_enter"))
+        programs = zip(programs, other).map { $1.name == "syscalls__process_exit" ? $1 : $0 }
+        let probes = try Probes(.syscalls, programs, mode: .watch, ringBytes: 1 << 16)
+        #expect(probes.leftOut.map(\.program) == ["syscalls__dirty_folio", "syscalls__process_exit"])
+    }
+
+    @Test("without the program that sees system calls there is no set syscalls")
+    func vital() {
+        #expect(throws: ProbeError.self) {
+            _ = try Probes(
+                .syscalls, Self.programs("syscalls__exit", on: .tracepoint("kairos_is_no_tracepoint")), mode: .watch)
+        }
+        #expect(throws: ProbeError.self) {
+            _ = try Probes(
+                .syscalls, Self.programs("syscalls__exit", on: .tracepoint("sched_process_exit")), mode: .watch)
+        }
+    }
+}
