@@ -42,10 +42,11 @@ debug: deps $(BPFOBJ) ## build everything without optimisation
 # In the virtual machines `make test` runs what differs there: the probe sets, the engine, what is seen of every call. The rest
 # of the integration suite takes nearly half an hour more under emulation: `make test-vm`.
 VM_TESTS := CoverageTests|PruneTests/(thinning|bookmark)|RestoreTests/(lookup|cloned)|RecoveryTests/(history|stamped)|PathTests|RootTests|StillnessTests|OtherWaysTests|SyncTests|ImportTests|LiveLibZFSCoreTests|VolumeTests|/TraceTests/(eachOnce|recording)
-# Both run at once: what is the kernel's alone is done in one of them, so that neither has more to do, and what else takes long by
+# All run at once: what is the kernel's alone is done in one of them, so that none has more to do, and what else takes long by
 # `make test-vm`.
 VM_LEAVE_OUT := zfs-2.3=RecoveryTests/stamped|/TraceTests/|OtherWaysTests/(loop|nfs|overlay)|VolumeTests/(rollback|recursive)|ImportTests \
-	zfs-2.1=PathTests|RootTests|SyncTests|OtherWaysTests/destroyed
+	zfs-2.1=PathTests|RootTests|SyncTests|OtherWaysTests/destroyed \
+	linux-testing=KernelTests/(refused|several|vital|asynchronous)
 test: export FILTER = $(VM_TESTS)
 test: export LEAVE_OUT = $(VM_LEAVE_OUT)
 test: export BRIEF = 1
@@ -61,7 +62,7 @@ test-unit: debug ## run the tests that need neither root nor ZFS
 test-integration: debug ## run the tests on a real pool only
 	$(SWIFT) test --skip-build --filter IntegrationTests
 
-vm: ## prepare the virtual machines with a real OpenZFS (GUEST=zfs-2.3 or zfs-2.1: one of them)
+vm: ## prepare the virtual machines (GUEST=zfs-2.3, zfs-2.1 or linux-testing: one of them)
 	@Tests/VM/prepare $(GUEST)
 
 test-vm: debug ## run the tests on a real pool in them (FILTER=, GUEST=)
