@@ -91,47 +91,66 @@ static __always_inline int call__file(int fd, u32 op, const struct call_args *ar
 	return change__file(file, fd, op, args);
 }
 
-#define SUBMITTED_MAX 8
+#define SUBMITTED_MAX 4096 /* requests of one io_submit(2) that are looked at; programs submit 128 or so */
 #define IOCB_CMD_PWRITE 1 /* include/uapi/linux/aio_abi.h */
 #define IOCB_CMD_PWRITEV 8
 
-/* What is submitted may be done already or later. Of more than a few at once, all that is known is that they were. */
+/* The beginning of struct iocb, of include/uapi/linux/aio_abi.h. */
+struct submitted {
+	u64 data;
+	u32 key, rw_flags;
+	struct submitted_request {
+		u16 opcode;
+		u16 priority;
+		u32 fd;
+	} request;
+	u64 buffer, bytes;
+	s64 offset;
+};
+
+/*
+ * One request of an io_submit(2), by its number. Returns 1 to end the loop: it, or its file, cannot be read. It reads
+ * piece by piece, since the frames of all that are entered one from the other must fit in 512 bytes.
+ */
+static long call__submitted(u32 number, void *context)
+{
+	struct call_args *args = context;
+	struct submitted_request request = {};
+	struct submitted *iocb = NULL;
+	struct file *file = NULL;
+
+	if (!bpf_probe_read_user(&iocb, sizeof(iocb), (void *)(args->a[2] + number * sizeof(iocb))) &&
+	    !bpf_probe_read_user(&request, sizeof(request), &iocb->request)) {
+		if (request.opcode != IOCB_CMD_PWRITE && request.opcode != IOCB_CMD_PWRITEV)
+			return 0;
+		file = file__of(request.fd);
+	}
+	if (!file) {
+		call__unknown(KAIROS_OP_WRITE, args);
+		return 1;
+	}
+	if (tracing) {
+		/* As it was asked for. Of several buffers their number is there, and not their bytes. */
+		bpf_probe_read_user(&args->bytes, sizeof(args->bytes), &iocb->bytes);
+		bpf_probe_read_user(&args->offset, sizeof(args->offset), &iocb->offset);
+		if (request.opcode == IOCB_CMD_PWRITEV)
+			args->bytes = 0;
+	}
+	change__file(file, -1, KAIROS_OP_WRITE, args);
+	return 0;
+}
+
+/* What is submitted may be done already or later. Reads are no change; a loop of the kernel's is verified once. */
 static __noinline int call__submit(struct call_args *args)
 {
-	u32 i;
+	u32 count;
 
 	if (!args)
 		return 0;
 	args->early = true;
-	for (i = 0; i < SUBMITTED_MAX; i++) {
-		struct {
-			u64 data;
-			u32 key, rw_flags;
-			u16 opcode;
-			u16 priority;
-			u32 fd;
-			u64 buffer, bytes;
-			s64 offset;
-		} iocb = {}; /* the beginning of struct iocb */
-		struct file *file;
-		u64 pointer = 0;
-
-		if (i >= args->result)
-			return 0;
-		if (bpf_probe_read_user(&pointer, sizeof(pointer), (void *)(args->a[2] + i * 8)) ||
-		    bpf_probe_read_user(&iocb, sizeof(iocb), (void *)pointer))
-			return call__unknown(KAIROS_OP_WRITE, args);
-		if (iocb.opcode != IOCB_CMD_PWRITE && iocb.opcode != IOCB_CMD_PWRITEV)
-			continue;
-		file = file__of(iocb.fd);
-		if (!file)
-			return call__unknown(KAIROS_OP_WRITE, args);
-		/* As it was asked for. Of several buffers their number is there, and not their bytes. */
-		args->bytes = iocb.opcode == IOCB_CMD_PWRITE ? iocb.bytes : 0;
-		args->offset = iocb.offset;
-		change__file(file, -1, KAIROS_OP_WRITE, args);
-	}
-	return i < args->result ? call__unknown(KAIROS_OP_WRITE, args) : 0;
+	count = args->result > SUBMITTED_MAX ? SUBMITTED_MAX : args->result;
+	bpf_loop(count, call__submitted, args, 0);
+	return args->result > SUBMITTED_MAX ? call__unknown(KAIROS_OP_WRITE, args) : 0;
 }
 
 /* The flags come from the caller: the kernel takes O_TRUNC out of the file's own when it has obeyed it. */

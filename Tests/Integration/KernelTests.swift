@@ -78,6 +78,40 @@ struct KernelTests {
         return try? MountTable.read().entries.first { $0.device == device }?.fsType
     }
 
+    // MARK: What is no change
+
+    /// Records of the set `syscalls` that this process's calls make meanwhile: those on paths and those that are not known.
+    private static func candidates(_ body: () throws -> Void) throws -> [Record] {
+        let probes = try Probes(.syscalls, mode: .watch, ringBytes: 1 << 20)
+        try body()
+        var records: [Record] = []
+        probes.ring.drain { bytes in
+            if let record = Record(bytes), record.kind == .candidate, record.process.pid == UInt32(getpid()) {
+                records.append(record)
+            }
+        }
+        return records
+    }
+
+    @Test("reads of io_submit(2), however many at once, are no change of anything", arguments: [1, 8, 9, 100])
+    func asynchronousReads(count: CInt) throws {
+        let file = support_memory_file()
+        try #require(file >= 0)
+        defer { close(file) }
+        let records = try Self.candidates { #expect(support_aio_many(file, count, 0) == Int(count)) }
+        #expect(records == [])
+    }
+
+    @Test("writes of io_submit(2) among many reads are known by their files", arguments: [9, 100])
+    func asynchronousWrites(count: CInt) throws {
+        let file = support_memory_file()
+        try #require(file >= 0)
+        defer { close(file) }
+        let records = try Self.candidates { #expect(support_aio_many(file, count, count) == Int(count)) }
+        // It lies in no watched dataset.
+        #expect(records == [])
+    }
+
     // MARK: Programs that do not load
 
     /// The programs of the set, one of them on another hook.

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -298,6 +299,47 @@ long support_aio_write(int fd, const void *bytes, unsigned size)
 		result = -errno;
 	syscall(SYS_io_destroy, context);
 	return result;
+}
+
+long support_aio_many(int fd, int count, int writes)
+{
+	struct iocb *blocks = calloc(count, sizeof(*blocks)), **requests = calloc(count, sizeof(*requests));
+	struct io_event *events = calloc(count, sizeof(*events));
+	aio_context_t context = 0;
+	static char byte;
+	long result = -ENOMEM;
+	int i;
+
+	if (blocks && requests && events) {
+		for (i = 0; i < count; i++) {
+			blocks[i] = (struct iocb){
+			    /* The writes last. */
+			    .aio_lio_opcode = i < count - writes ? IOCB_CMD_PREAD : IOCB_CMD_PWRITE,
+			    .aio_fildes = (unsigned)fd,
+			    .aio_buf = (uintptr_t)&byte,
+			    .aio_nbytes = 1,
+			};
+			requests[i] = &blocks[i];
+		}
+		result = syscall(SYS_io_setup, count, &context) ? -errno : 0;
+	}
+	if (!result) {
+		result = syscall(SYS_io_submit, context, count, requests);
+		if (result > 0)
+			syscall(SYS_io_getevents, context, result, result, events, NULL);
+		else
+			result = -errno;
+		syscall(SYS_io_destroy, context);
+	}
+	free(events);
+	free(requests);
+	free(blocks);
+	return result;
+}
+
+int support_memory_file(void)
+{
+	return memfd_create("kairos-test", MFD_CLOEXEC);
 }
 
 /* A call by the gate of 32-bit programs, whose addresses end at 4 GB: `bytes` are put there and passed as `place`. */

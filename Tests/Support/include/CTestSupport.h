@@ -38,6 +38,10 @@ long support_call_in(const struct support_place *place, long number, const long 
  */
 long support_io_uring_write(int fd, const void *bytes, unsigned size, bool by_kernel_thread);
 long support_aio_write(int fd, const void *bytes, unsigned size);
+/* One io_submit(2) of so many requests of a byte, the last of them writes, and their ends. Returns how many were taken, or -errno. */
+long support_aio_many(int fd, int count, int writes);
+/* An anonymous file in memory, or -1. */
+int support_memory_file(void);
 /* By the system call gate of 32-bit programs. */
 long support_compat_write(int fd, const void *bytes, unsigned size);
 /* chmod(2) by that gate. */
