@@ -24,9 +24,6 @@ final class ResolverQueue: Sendable {
 }
 
 extension Daemon {
-    /// How long candidates are gathered after one woke this thread: at most 200 wake-ups a second, whatever happens
-    /// elsewhere on the host. Longer would leave more directories to be gone before they are looked at.
-    static let candidateInterval: UInt64 = 5_000_000
     /// How long the resolver may take before it counts as stuck, say on a dead network file system.
     static let resolverLimit: UInt64 = 10_000_000_000
     /// Records taken in one pass.
@@ -52,7 +49,7 @@ extension Daemon {
         // It only wakes: the slot says the rest.
         case .dirty: mustReadSlots = true
         case .candidate:
-            candidateRearm = candidateRearm ?? SystemClock.monotonic() + Self.candidateInterval
+            candidateWakeups.tookCandidate(at: SystemClock.monotonic())
             if candidates.count + resolving < Self.candidateLimit {
                 candidates.append(record)
             } else {
@@ -88,9 +85,7 @@ extension Daemon {
 
     /// Lets candidates wake this thread again, and only then looks for those that came before.
     func rearmCandidates() {
-        guard let at = candidateRearm, SystemClock.monotonic() >= at else { return }
-        candidateRearm = nil
-        probes.wakePending = false
+        if candidateWakeups.step(SystemClock.monotonic()) { probes.wakePending = false }
     }
 
     func handCandidatesOver() {

@@ -105,8 +105,7 @@ public final class Daemon {
     var commands = CommandNames()
     /// A record told of what a slot has, or made it count: its slot may have been read before.
     var mustReadSlots = false
-    /// When candidates may wake this thread again.
-    var candidateRearm: UInt64?
+    var candidateWakeups = CandidateWakeups()
     var counters = ProbeCounters()
     /// The first of the unlikely suspicions gathered since all datasets were checked for them last.
     var remoteSuspicion: UInt64?
@@ -257,7 +256,7 @@ public final class Daemon {
         // Records that were taken along with an attempt may be of datasets that were looked at before.
         if begin(due) { deadline = now }
         for other in [
-            candidateRearm, relistAt, remoteDeadline, isStopping ? nil : nextAudit,
+            candidateWakeups.deadline, relistAt, remoteDeadline, isStopping ? nil : nextAudit,
             isStopping || isPruning ? nil : nextPrune, isStopping || isCounting ? nil : countAt, resolverDeadline(now),
             stuckDeadline(now), stopDeadline(now),
         ] {
