@@ -59,17 +59,12 @@ extension Daemon {
             guard let slot = record.slot, let guid = slotOwners[slot], let dataset = watched[guid] else { return }
             let isCommit = dataset.settings.followsCommits && !record.operation.isDisjoint(with: .commits)
             if record.dirtied || isCommit { mustReadSlots = true }
-            // Before and after a rename; else one. Nil: not known.
-            let known: [[UInt8]?]
-            if let name = record.name {
-                known = [name.pathInSuperblock] + (record.newName.map { [$0.pathInSuperblock] } ?? [])
+            let paths = exactPaths(record)
+            if record.newName != nil, paths.contains(nil), candidates.count + resolving < Self.candidateLimit {
+                // The other name says which dataset it is, and the mark is set. Only what this one is called has to be found.
+                candidates.append(record)
             } else {
-                known = [record.path] + (record.newPath.map { [$0] } ?? [])
-            }
-            note(record, of: dataset, paths: known.map { $0.map { Array($0.dropFirst()) } }, epoch: record.epoch)
-            if record.operation == .rename, known.count == 2, let old = known[0], let new = known[1] {
-                // OpenZFS writes back some files for an fdatasync alone (docs/facts.md), so their paths must be right.
-                dataset.mapped.rename(from: old, to: new)
+                noteKnown(record, of: dataset, paths: paths)
             }
             if record.operation == .store {
                 let file = MappedFiles.File(device: record.device, inode: record.inode, path: record.path)
@@ -81,6 +76,37 @@ extension Daemon {
                 }
             }
         }
+    }
+
+    /// Before and after a rename, else one: from the superblock's root. Nil: not known.
+    private func exactPaths(_ record: Record) -> [[UInt8]?] {
+        if let name = record.name {
+            return [name.pathInSuperblock] + (record.newName.map { [$0.pathInSuperblock] } ?? [])
+        }
+        return [record.path] + (record.newPath.map { [$0] } ?? [])
+    }
+
+    /// Takes a record whose dataset was known when it was made. `paths` are from the superblock's root.
+    private func noteKnown(_ record: Record, of dataset: WatchedDataset, paths: [[UInt8]?]) {
+        note(record, of: dataset, paths: paths.map { $0.map { Array($0.dropFirst()) } }, epoch: record.epoch)
+        guard record.operation == .rename, paths.count == 2 else { return }
+        if let old = paths[0], let new = paths[1] {
+            // OpenZFS writes back some files for an fdatasync alone (docs/facts.md), so their paths must be right.
+            dataset.mapped.rename(from: old, to: new)
+        }
+    }
+
+    /// The names of a rename whose dataset was known, as far as they were found.
+    private func noteNames(_ item: ResolvedRecord) {
+        let record = item.record
+        guard let slot = record.slot, let guid = slotOwners[slot], let dataset = watched[guid] else { return }
+        var paths = exactPaths(record)
+        if case .found(let device, let names) = outcomeByMounts(item), device == dataset.mounted?.device {
+            for (place, name) in names.enumerated() where place < paths.count && paths[place] == nil {
+                paths[place] = name.flatMap { inDataset(dataset, $0) }.map { [UInt8(ascii: "/")] + $0 }
+            }
+        }
+        noteKnown(record, of: dataset, paths: paths)
     }
 
     /// Lets candidates wake this thread again, and only then looks for those that came before.
@@ -106,6 +132,10 @@ extension Daemon {
         // A change of the mounts that led a path elsewhere may not have been told yet.
         mountsMayHaveChanged()
         for item in resolved {
+            if item.record.kind == .change {
+                noteNames(item)
+                continue
+            }
             let device: DeviceNumber
             let names: [PathResolver.FoundName?]
             switch outcomeByMounts(item) {

@@ -70,6 +70,44 @@ extension IntegrationTests {
             }
         }
 
+        /// Two names of a rename, from the process's working directory in the dataset.
+        static let renames = [
+            ("s/b", "c1"), ("c2", "s/d"), ("./e", "g"), ("f", "./h"), ("s/i", "s/j"), ("./k", "s/../l"), ("m", "n"),
+        ]
+
+        @Test("a rename by relative names, one of a single component, is written down with both")
+        func relativeRenames() async throws {
+            let fixture = try Fixture.current()
+            let (dataset, path) = (fixture.name("a"), fixture.path("a"))
+            let place = path + "/relative"
+            try makeDirectory(place)
+            try makeDirectory(place + "/s")
+            defer { removeTree(place) }
+            for (old, _) in Self.renames { try write("one", to: place + "/" + old) }
+            try await directory { journal in
+                try await KairosProcess.run(["run", "--json", "--journal", journal] + .prompt + [dataset]) { kairos in
+                    try await kairos.ready()
+                    for (old, new) in Self.renames {
+                        let start = kairos.claim().start
+                        try call(
+                            "renameat2", .here, .text(old), .here, .text(new), 0, from: Place(directory: place))
+                        try await kairos.event("snapshot", from: start) { $0.event == "snapshot" }
+                    }
+                    let (status, _) = try await kairos.stop()
+                    #expect(status.isSuccess, "\(kairos.transcript)")
+                }
+                let reader = try JournalReader(journal)
+                let guid = try await guid(fixture, dataset)
+                func plain(_ name: String) -> [UInt8] {
+                    Array(("relative/" + name.replacing("s/../", with: "").replacing("./", with: "")).utf8)
+                }
+                for (old, new) in Self.renames {
+                    let rows = try reader.changes(of: plain(old), in: guid)
+                    #expect(rows.map(\.change.newPath) == [plain(new)], "\(old) \(new): \(rows)")
+                }
+            }
+        }
+
         @Test("on a watched dataset its own files make no snapshot")
         func ownFiles() async throws {
             let fixture = try Fixture.current()
