@@ -27,6 +27,9 @@ const volatile u32 at_notify_change_attr = 2;
 /* Which one is the `struct renamedata *`. */
 const volatile u32 at_vfs_rename = 0;
 
+/* Whether vfs_mkdir() returns a dentry, and not an int whose upper half means nothing. */
+const volatile u32 vfs_mkdir_gives_dentry = 0;
+
 static __always_inline u64 arg(void *ctx, u32 n)
 {
 	u64 value = 0;

@@ -53,7 +53,8 @@ int vfs__mkdir(u64 *ctx)
 	struct deed deed = DEED(MKDIR, MKDIR);
 	s64 value = returned(ctx);
 
-	if ((s32)value < 0 && (s32)value >= -MAX_ERRNO)
+	/* The lower half of a pointer may look like an error. */
+	if (vfs_mkdir_gives_dentry ? value < 0 && value >= -MAX_ERRNO : (s32)value)
 		return 0;
 	return vfs__dentry(arg(ctx, at_vfs_mkdir), &deed);
 }

@@ -192,4 +192,7 @@ public struct KernelTypes: ~Copyable {
         let place = kairos_btf_parameter(btf, function, structure, CInt(nth))
         return place < 0 ? nil : Int(place)
     }
+
+    /// Whether the function returns a pointer; false when there is no such function.
+    public func returnsPointer(_ function: String) -> Bool { kairos_btf_returns_pointer(btf, function) != 0 }
 }

@@ -117,6 +117,20 @@ int kairos_btf_parameter(const struct btf *btf, const char *function, const char
 	return -ESRCH;
 }
 
+int kairos_btf_returns_pointer(const struct btf *btf, const char *function)
+{
+	int id = btf__find_by_name_kind(btf, function, BTF_KIND_FUNC);
+	const struct btf_type *prototype, *result;
+
+	if (id < 0)
+		return 0;
+	prototype = btf__type_by_id(btf, btf__type_by_id(btf, id)->type);
+	if (!prototype || !btf_is_func_proto(prototype))
+		return 0;
+	result = btf__type_by_id(btf, prototype->type);
+	return result && btf_is_ptr(result);
+}
+
 int64_t kairos_bpf_recursion_misses(int program_fd)
 {
 	struct bpf_prog_info info = {};

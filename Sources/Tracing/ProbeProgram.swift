@@ -54,6 +54,8 @@ struct ProbeProgram {
     var isNeededWithoutHook: Bool
     /// A program whose work this one begins: without the other's end it would do harm.
     var end: String?
+    /// The constant of the program that is 1 where its function returns a pointer.
+    var pointerConstant: String?
     /// A program in whose place this one is attached where that one is not called.
     var standsInFor: String?
 

@@ -175,7 +175,7 @@ extension ProbeSet {
         // 7.1 has the second.
         common("vfs__open", .function("do_filp_open"), or: .function("do_file_open"), "files that open(2) makes"),
         common("vfs__create", dentry(of: "vfs_create"), "files that the kernel itself makes"),
-        common("vfs__mkdir", dentry(of: "vfs_mkdir"), "new directories"),
+        mkdir,
         common("vfs__mknod", dentry(of: "vfs_mknod"), "new device nodes, FIFOs and sockets"),
         common("vfs__symlink", dentry(of: "vfs_symlink"), "new symbolic links"),
         // Of its two dentries the second is the new one.
@@ -205,6 +205,13 @@ extension ProbeSet {
             "vfs__fsync_call", .function("do_fsync"), blindSpot: "", isNeededWithoutHook: false,
             standsInFor: "vfs__fsync"),
     ]
+
+    /// 6.15 made it return a dentry.
+    private static let mkdir = {
+        var program = common("vfs__mkdir", dentry(of: "vfs_mkdir"), "new directories")
+        program.pointerConstant = "vfs_mkdir_gives_dentry"
+        return program
+    }()
 
     private static let renamed = ProbeProgram.Hook.function(
         "vfs_rename", [ProbeProgram.Argument(constant: "at_vfs_rename", structure: "renamedata")])

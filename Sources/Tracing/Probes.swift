@@ -102,7 +102,11 @@ public final class Probes {
         kind = set
         var choice = try ProgramChoice(set, programs) { program in
             for hook in program.hooks {
-                if let found = Self.find(hook, types) { return found }
+                guard var found = Self.find(hook, types) else { continue }
+                if let constant = program.pointerConstant, types.returnsPointer(found.name) {
+                    found.places.append((constant, 1))
+                }
+                return found
             }
             return nil
         }

@@ -33,6 +33,19 @@ struct KernelTests {
         #expect(probes.leftOut.filter(\.isWorthAWarning).map(\.blindSpotAndReason) == [])
     }
 
+    @Test("what functions return is known from the kernel's types")
+    func returns() throws {
+        // Noncopyable: it does not go into a macro.
+        guard let types = KernelTypes() else { throw ProbeError.noBTF }
+        let pointers = ["do_filp_open", "do_file_open", "vfs_write", "vfs_rename", "kairos_is_no_function"]
+            .filter { types.returnsPointer($0) }
+        #expect(pointers == ["do_filp_open"] || pointers == ["do_file_open"])
+        let givesDentry = types.returnsPointer("vfs_mkdir")
+        let numbers = KernelSupport.release.split(whereSeparator: { !$0.isNumber }).prefix(2).compactMap { Int($0) }
+        try #require(numbers.count == 2)
+        #expect(givesDentry == (numbers[0] * 1000 + numbers[1] >= 6015))
+    }
+
     private struct Finding: Decodable {
         var status: String
         var subject: String

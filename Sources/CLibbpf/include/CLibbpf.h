@@ -27,6 +27,7 @@ void *kairos_bpf_global(struct bpf_object *object, const char *section, const ch
  */
 int kairos_btf_has_function(const struct btf *btf, const char *function);
 int kairos_btf_parameter(const struct btf *btf, const char *function, const char *type, int nth);
+int kairos_btf_returns_pointer(const struct btf *btf, const char *function);
 
 /* How often the kernel skipped a program because it ran on that CPU already; since Linux 5.12. -errno on failure. */
 int64_t kairos_bpf_recursion_misses(int program_fd);
