@@ -115,7 +115,7 @@ let package = Package(
         tests("Tracing", ["BPF", "Tracing", "Datasets", "CBPFObjects", systemPackage]),
         tests("Trace", ["Trace", "Tracing", "Datasets", "CBPFObjects", "CLinux", "TestSupport", systemPackage]),
         tests("Bench", ["Bench", "Background", "CLinux", "Policy", "Trace", "Tracing", "TestSupport"]),
-        tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Datasets", "Policy"]),
+        tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Retention", "Datasets", "Policy"]),
         tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy"]),
         .target(name: "CTestSupport", path: "Tests/Support"),
         // Depends on nothing of ours, on purpose: it judges all of it.

@@ -18,31 +18,38 @@ final class StopFlag: Sendable {
     func set() { flag.store(true, ordering: .relaxed) }
 }
 
-/// Tells when somebody set the wall clock: against the clock that nobody sets.
+/// Notices when the wall clock is set, by the clock that nothing sets.
 struct ClockWatch {
-    /// Wall minus boot, nanoseconds, when it was looked at last.
-    private var offset: Int64?
+    /// Both clocks when they were looked at last, nanoseconds.
+    private var last: (wall: Int64, boot: Int64)?
+    /// The wall clock may be moved so far, such as by NTP's slewing, before its ages are not relied on: nanoseconds.
+    static let tolerance: UInt64 = 60_000_000_000
+    /// How it was set by more than that.
+    private(set) var leaps = ClockLeaps()
 
     /// How far the wall clock was set since the last call, nanoseconds, either way.
     mutating func step(
         wall: (seconds: Int64, nanoseconds: Int64) = SystemClock.wall(), boot: UInt64 = SystemClock.boot()
     ) -> UInt64 {
         let (seconds, over) = wall.seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        let now = (over ? .max : seconds) &+ wall.nanoseconds &- Int64(clamping: boot)
-        defer { offset = now }
-        return offset.map { ($0 &- now).magnitude } ?? 0
+        let now = (
+            wall: (over ? (wall.seconds < 0 ? .min : .max) : seconds) &+ wall.nanoseconds, boot: Int64(clamping: boot)
+        )
+        defer { last = now }
+        guard let last else { return 0 }
+        let step = ((now.wall &- now.boot) &- (last.wall &- last.boot)).magnitude
+        // When in between it was set is not known, so all of the time between is taken as none: that makes nothing older.
+        if step > Self.tolerance { leaps.note(from: last.wall, to: now.wall) }
+        return step
     }
 }
 
 extension Daemon {
-    /// So far the wall clock may be moved, by NTP's slewing say, before its ages are not relied on: nanoseconds.
-    static let clockTolerance: UInt64 = 60_000_000_000
-
     /// Destroys what no rule keeps, beside everything else: a snapshot that is due meanwhile is not held up.
     func pruneIfDue(_ now: UInt64) {
         guard let at = nextPrune, let interval = configuration.prune, now >= at, !isPruning, !isStopping else { return }
         let step = clockWatch.step()
-        if step > Self.clockTolerance {
+        if step > ClockWatch.tolerance {
             // By a clock that was just set everything may seem old. The next round goes by it, when it still shows the same.
             nextPrune = Instant(nanoseconds: now).advanced(by: interval).nanoseconds
             report(
@@ -53,10 +60,12 @@ extension Daemon {
         }
         isPruning = true
         let datasets = watched.values.map { (name: $0.info.name, guid: $0.info.guid) }.sorted { $0.name < $1.name }
-        let (command, prefix, inbox, stopFlag) = (command, configuration.prefix, inbox, stopFlag)
+        let (command, prefix, inbox, stopFlag, leaps) = (
+            command, configuration.prefix, inbox, stopFlag, clockWatch.leaps
+        )
         WorkerThreads.shared.task {
             var result = PruneResult()
-            var round = PruneRound(command, prefix: prefix)
+            var round = PruneRound(command, prefix: prefix, leaps: leaps)
             for (name, guid) in datasets where !stopFlag.isSet {
                 do throws(PruneRound.Refusal) {
                     let wall = SystemClock.wall()

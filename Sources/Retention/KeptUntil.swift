@@ -4,10 +4,19 @@ extension RetentionPlan {
     /// At least, since a pause of the pool's clock makes everything younger (`RetentionClock`), and since a snapshot becomes the state of
     /// further moments when the one after it is destroyed by hand. `Int64.max`: for ever.
     public func kept(by rule: RetentionRule) -> [String: Int64] {
-        let ours = verdicts.filter { $0.verdict != .future }.map(\.snapshot).filter {
-            !$0.protections.contains(.foreign)
+        let ours = verdicts.indices.filter {
+            verdicts[$0].verdict != .future && !verdicts[$0].snapshot.protections.contains(.foreign)
         }
-        .enumerated().sorted { ($0.element.time, $0.offset) < ($1.element.time, $1.offset) }.map(\.element)
+        // As the plan does: those with a time that is too early among the others, and without them.
+        var result = ends(ours, rule)
+        if !tooEarly.isEmpty { result.merge(ends(ours.filter { !tooEarly.contains($0) }, rule), uniquingKeysWith: max) }
+        let byRule = Set(verdicts.filter { Self.isByRule($0.verdict) }.map(\.snapshot.name))
+        return result.filter { byRule.contains($0.key) }
+    }
+
+    private func ends(_ places: [Int], _ rule: RetentionRule) -> [String: Int64] {
+        let ours = places.sorted { (verdicts[$0].snapshot.time, $0) < (verdicts[$1].snapshot.time, $1) }
+            .map { verdicts[$0].snapshot }
         var result: [String: Int64] = [:]
         for (position, snapshot) in ours.enumerated() {
             let next = position + 1 < ours.count ? ours[position + 1].time : nil
@@ -26,8 +35,7 @@ extension RetentionPlan {
             }
             if let end = ends.max() { result[snapshot.name] = end }
         }
-        let byRule = Set(verdicts.filter { Self.isByRule($0.verdict) }.map(\.snapshot.name))
-        return result.filter { byRule.contains($0.key) }
+        return result
     }
 
     private static func isByRule(_ verdict: Verdict) -> Bool { if case .rule = verdict { true } else { false } }

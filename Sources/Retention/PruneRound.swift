@@ -13,12 +13,19 @@ public struct PruneRound: Sendable {
     private let catalog: SnapshotCatalog
     private let rule: RetentionRule?
     private let prefix: SnapshotPrefix
-    private var times: [String: [Int64]] = [:]
+    private let leaps: ClockLeaps
+    private var histories: [String: (times: [Int64], moments: [PoolMoment])] = [:]
     /// Pools that did not answer: each question would wait again for as long.
     private var broken: [String: String] = [:]
 
-    /// - Parameter rule: instead of the datasets' own.
-    public init(_ command: ZFSCommand, rule: RetentionRule? = nil, prefix: SnapshotPrefix = .standard) {
+    /// - Parameters:
+    ///   - rule: instead of the datasets' own.
+    ///   - leaps: how the clock is known to have been set.
+    public init(
+        _ command: ZFSCommand, rule: RetentionRule? = nil, prefix: SnapshotPrefix = .standard,
+        leaps: ClockLeaps = ClockLeaps()
+    ) {
+        self.leaps = leaps
         self.command = command
         catalog = SnapshotCatalog(command)
         self.rule = rule
@@ -48,10 +55,14 @@ public struct PruneRound: Sendable {
         let snapshots = try await ask(dataset) { () async throws(ZFSError) in
             try await catalog.snapshots(of: dataset, prefix: prefix)
         }
-        if times[pool] == nil {
-            times[pool] = try await ask(dataset) { () async throws(ZFSError) in try await catalog.times(inPool: pool) }
+        if histories[pool] == nil {
+            histories[pool] = try await ask(dataset) { () async throws(ZFSError) in
+                try await catalog.history(ofPool: pool)
+            }
         }
-        let clock = RetentionClock(now: now, times: (times[pool] ?? []) + snapshots.map(\.time))
+        let history = histories[pool] ?? ([], [])
+        let clock = RetentionClock(
+            now: now, times: history.times + snapshots.map(\.time), moments: history.moments, leaps: leaps)
         var retention = DatasetRetention(
             dataset: dataset, guid: guid, rule: chosen, isDefault: isDefault,
             plan: RetentionPlan(snapshots, rule: chosen, clock: clock))

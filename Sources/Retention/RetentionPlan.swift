@@ -44,6 +44,10 @@ public struct RetentionPlan: Sendable, Hashable {
         case newest
         /// The clock calls its time the future.
         case future
+        /// The clock was behind when it was taken, and it may be young enough for the rule's first tier.
+        case uncertain
+        /// Its time shows that the clock was behind when others were taken, which stay.
+        case witness
         /// A tier of the rule, by its place; and the boundary of which it is the state, nanoseconds since 1970, nil where all are kept.
         case rule(tier: Int, boundary: Int64?)
         case destroy
@@ -53,13 +57,15 @@ public struct RetentionPlan: Sendable, Hashable {
         public var isKept: Bool {
             switch self {
             case .destroy, .room: false
-            case .protected, .newest, .future, .rule: true
+            case .protected, .newest, .future, .uncertain, .witness, .rule: true
             }
         }
     }
 
     /// In ZFS's order, the oldest first.
     public let verdicts: [(snapshot: RetainedSnapshot, verdict: Verdict)]
+    /// The places in `verdicts` of those that were taken while the clock was behind.
+    let tooEarly: Set<Int>
 
     public var doomed: [RetainedSnapshot] { verdicts.filter { !$0.verdict.isKept }.map(\.snapshot) }
 
@@ -88,46 +94,75 @@ public struct RetentionPlan: Sendable, Hashable {
                     return (snapshot, verdict)
                 }
                 return (snapshot, .room(tier: tier))
-            })
+            }, tooEarly: tooEarly)
     }
 
-    private init(verdicts: [(snapshot: RetainedSnapshot, verdict: Verdict)]) { self.verdicts = verdicts }
+    private init(verdicts: [(snapshot: RetainedSnapshot, verdict: Verdict)], tooEarly: Set<Int>) {
+        self.verdicts = verdicts
+        self.tooEarly = tooEarly
+    }
 
     /// Boundaries lie at whole steps from Monday, 5 January 1970, 00:00 UTC: days begin at midnight, weeks on Mondays.
     static let origin: Int64 = 4 * 86_400_000_000_000
 
     public init(_ snapshots: [RetainedSnapshot], rule: RetentionRule, clock: RetentionClock) {
         let ordered = snapshots.sorted { ($0.createtxg, $0.time, $0.name) < ($1.createtxg, $1.time, $1.name) }
-        // Slots go by time. What others made is nobody's slot, since they may destroy it when they like.
+        // What others made is nobody's slot, since they may destroy it when they like.
         let ours = ordered.indices.filter {
             !ordered[$0].protections.contains(.foreign) && ordered[$0].time <= clock.now
         }
-        .sorted { (ordered[$0].time, $0) < (ordered[$1].time, $1) }
-        var kept: [Int: Verdict] = [:]
-        for (place, tier) in rule.tiers.enumerated() {
-            let cutoff = clock.cutoff(tier)
-            for (position, index) in ours.enumerated() where kept[index] == nil {
-                let time = ordered[index].time
-                guard let step = tier.step?.clampedNanoseconds else {
-                    if time >= cutoff { kept[index] = .rule(tier: place, boundary: nil) }
-                    continue
-                }
-                // It is the state of each boundary from its own time on, until the next one's.
-                let next = position + 1 < ours.count ? ordered[ours[position + 1]].time : nil
-                guard let boundary = Self.boundary(atOrAfter: max(time, cutoff), step), boundary <= clock.now,
-                    next.map({ boundary < $0 }) ?? true
-                else { continue }
-                kept[index] = .rule(tier: place, boundary: boundary)
+        let chronology = Chronology(ordered, clock: clock)
+        let certain = ours.filter { chronology.latest[$0] == nil }
+        // A time that is too early must not take the slot of another snapshot; and it may be right after all, where the clock was ahead before.
+        var kept = Self.kept(certain, of: ordered, by: rule, clock)
+        if certain.count < ours.count {
+            kept.merge(Self.kept(ours, of: ordered, by: rule, clock)) { first, _ in first }
+            let cutoff = clock.cutoff(rule.tiers[0])
+            for place in ours {
+                guard let latest = chronology.latest[place], latest >= cutoff else { continue }
+                if case .rule(tier: 0, _) = kept[place] { continue }
+                kept[place] = .uncertain
             }
         }
         // Somebody else's may be gone the next moment.
         let newestOfOurs = ours.max()
-        verdicts = ordered.enumerated().map { index, snapshot in
+        var verdicts: [(snapshot: RetainedSnapshot, verdict: Verdict)] = ordered.enumerated().map { index, snapshot in
             if !snapshot.protections.isEmpty { return (snapshot, .protected(snapshot.protections.sorted())) }
             if index == ordered.count - 1 || index == newestOfOurs { return (snapshot, .newest) }
             if snapshot.time > clock.now { return (snapshot, .future) }
             return (snapshot, kept[index] ?? .destroy)
         }
+        // Without it the next plan would take the times of the others as they are.
+        for (place, witness) in chronology.proof
+        where verdicts[place].verdict.isKept && verdicts[witness].verdict == .destroy {
+            verdicts[witness].verdict = .witness
+        }
+        self.init(verdicts: verdicts, tooEarly: Set(chronology.latest.keys))
+    }
+
+    /// Slots go by time.
+    private static func kept(
+        _ places: [Int], of ordered: [RetainedSnapshot], by rule: RetentionRule, _ clock: RetentionClock
+    ) -> [Int: Verdict] {
+        let places = places.sorted { (ordered[$0].time, $0) < (ordered[$1].time, $1) }
+        var kept: [Int: Verdict] = [:]
+        for (number, tier) in rule.tiers.enumerated() {
+            let cutoff = clock.cutoff(tier)
+            for (position, index) in places.enumerated() where kept[index] == nil {
+                let time = ordered[index].time
+                guard let step = tier.step?.clampedNanoseconds else {
+                    if time >= cutoff { kept[index] = .rule(tier: number, boundary: nil) }
+                    continue
+                }
+                // It is the state of each boundary from its own time on, until the next one's.
+                let next = position + 1 < places.count ? ordered[places[position + 1]].time : nil
+                guard let boundary = boundary(atOrAfter: max(time, cutoff), step), boundary <= clock.now,
+                    next.map({ boundary < $0 }) ?? true
+                else { continue }
+                kept[index] = .rule(tier: number, boundary: boundary)
+            }
+        }
+        return kept
     }
 
     /// Nil behind the end of time.

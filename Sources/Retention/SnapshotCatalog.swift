@@ -7,20 +7,40 @@ public struct SnapshotCatalog: Sendable {
     public let command: ZFSCommand
 
     /// ZFS makes these values itself: none holds a newline, so none forges a row.
-    private static let common = ["guid", "creation", "userrefs"]
-    /// zfs-fuse has neither.
-    private static let newer = ["createtxg", "clones"]
+    private static let common = ["guid", "creation", "userrefs", "createtxg"]
+    /// zfs-fuse does not have it.
+    private static let newer = ["clones"]
     /// Names carry milliseconds, ZFS's own times seconds. What differs by more than this (nanoseconds) was not taken when its name says.
     static let tolerance: Int64 = 60_000_000_000
 
     public init(_ command: ZFSCommand) { self.command = command }
 
-    /// When the snapshots of a pool were made, by the pool's clock: nanoseconds since 1970, in any order.
-    public func times(inPool pool: String) async throws(ZFSError) -> [Int64] {
+    /// When the snapshots and datasets of a pool were made, by the pool's clock, in any order.
+    ///
+    /// - Returns: `times`: of the snapshots alone, nanoseconds since 1970; `moments`: of all, with their transaction groups where ZFS names them.
+    public func history(
+        ofPool pool: String
+    ) async throws(ZFSError) -> (times: [Int64], moments: [PoolMoment]) {
         let bytes = try await command.run(
-            ["get", "-H", "-p", "-r", "-o", "name,value", "creation", pool], outputLimit: ZFSCommand.snapshotsLimit)
-        return ZFSOutput.table(bytes, columns: 2).rows.filter { $0[0].contains("@") }
-            .compactMap { Int64($0[1]).flatMap(Self.nanoseconds) }
+            ["get", "-H", "-p", "-r", "-o", "name,property,value", "creation,createtxg", pool],
+            outputLimit: ZFSCommand.snapshotsLimit)
+        var times: [Int64] = []
+        var moments: [PoolMoment] = []
+        // A row of each property in turn, of one dataset or snapshot after another.
+        var last: (name: String, time: Int64)?
+        for row in ZFSOutput.table(bytes, columns: 3).rows {
+            switch row[1] {
+            case "creation":
+                last = Int64(row[2]).flatMap(Self.nanoseconds).map { (row[0], $0) }
+                if let last, last.name.contains("@") { times.append(last.time) }
+            case "createtxg":
+                if let last, last.name == row[0], let createtxg = UInt64(row[2]) {
+                    moments.append(PoolMoment(createtxg: createtxg, time: last.time))
+                }
+            default: break
+            }
+        }
+        return (times, moments)
     }
 
     /// The snapshots of a dataset, none of those below it, that are called as Kairos calls its own.
@@ -86,7 +106,7 @@ public struct SnapshotCatalog: Sendable {
             if clones.contains(name) { protections.insert(.cloned) }
             if let guid, bookmarks.contains(guid) { protections.insert(.bookmarked) }
             let isWhole =
-                creation != nil && guid != nil && holds != nil && (isOld || (txg != nil && values["clones"] != nil))
+                creation != nil && guid != nil && holds != nil && (isOld || values["clones"] != nil) && txg != nil
             if !isWhole { protections.insert(.unknown) }
             read.append(
                 (
@@ -99,10 +119,6 @@ public struct SnapshotCatalog: Sendable {
         read.sort {
             ($0.snapshot.createtxg, $0.creation, $0.snapshot.time, $0.snapshot.name)
                 < ($1.snapshot.createtxg, $1.creation, $1.snapshot.time, $1.snapshot.name)
-        }
-        // Without transaction groups the order is by the second in which they were made, and within it by Kairos's names.
-        if isOld {
-            for index in read.indices { read[index].snapshot.createtxg = UInt64(index + 1) }
         }
         return read.map(\.snapshot)
     }

@@ -111,13 +111,13 @@ struct CatalogTests {
         #expect(read.map(\.createtxg) == [20, 30] && read.allSatisfy { $0.protections.isEmpty })
     }
 
-    @Test("zfs-fuse knows neither clones nor groups: origins tell, and times order")
+    @Test("zfs-fuse has no property clones: the origins of datasets show them; and createtxg orders, not the time")
     func old() async throws {
         let zfs = try FakeZFS()
         let all =
-            said("kairos-2026-01-02T00.00.00.001Z", txg: nil, clones: nil)
-            + said("kairos-2026-01-02T00.00.00.000Z", txg: nil, clones: nil)
-            + said("kairos-2026-01-05T00.00.00.000Z", txg: nil, clones: nil, creation: 1_700_000_000)
+            said("kairos-2026-01-02T00.00.00.001Z", txg: 30, clones: nil)
+            + said("kairos-2026-01-02T00.00.00.000Z", txg: 20, clones: nil)
+            + said("kairos-2026-01-05T00.00.00.000Z", txg: 40, clones: nil, creation: 1_700_000_000)
         // It tells of the dataset too, and of those below it and theirs.
         try zfs.write("rows", all.rows + "tank/a\tguid\t5\n" + said("kairos-x", dataset: "tank/a/b").rows)
         try zfs.write("sources", all.sources + "tank/a\t-\ntank/a/b\tlocal\n")
@@ -126,16 +126,34 @@ struct CatalogTests {
             """
             case "$*" in
             get*-t*) echo "invalid option 't'" >&2; exit 2;;
-            *createtxg*) echo "bad property list: invalid property 'createtxg'" >&2; exit 2;;
+            *clones*) echo "bad property list: invalid property 'clones'" >&2; exit 2;;
             *origin*) cat $dir/origins;;
             *name,source*) cat $dir/sources;;
             *) cat $dir/rows;;
             esac
             """)
         let read = try await SnapshotCatalog(zfs.command()).snapshots(of: "tank/a")
-        #expect(read.map { $0.name.suffix(13) } == ["00.00.00.000Z", "00.00.00.000Z", "00.00.00.001Z"])
-        #expect(read.map(\.createtxg) == [1, 2, 3] && read[0].name.contains("01-05"))
-        #expect(read.map(\.protections) == [[], [.cloned], []])
+        #expect(read.map { $0.name.suffix(13) } == ["00.00.00.000Z", "00.00.00.001Z", "00.00.00.000Z"])
+        #expect(read.map(\.createtxg) == [20, 30, 40] && read[2].name.contains("01-05"))
+        #expect(read.map(\.protections) == [[.cloned], [], []])
+    }
+
+    @Test("a pool's history: the times of its snapshots, and the groups of its datasets too")
+    func history() async throws {
+        let zfs = try FakeZFS()
+        try zfs.write(
+            "rows",
+            """
+            tank\tcreation\t1000\ntank\tcreatetxg\t1\ntank/a@x\tcreation\t2000\ntank/a@x\tcreatetxg\t7
+            tank/a@y\tcreation\t-\ntank/a@y\tcreatetxg\t8\ntank/a@z\tcreation\t3000\n
+            """)
+        try zfs.answer("cat $dir/rows")
+        let history = try await SnapshotCatalog(zfs.command()).history(ofPool: "tank")
+        #expect(history.times == [2_000_000_000_000, 3_000_000_000_000])
+        #expect(
+            history.moments == [
+                PoolMoment(createtxg: 1, time: 1_000_000_000_000), PoolMoment(createtxg: 7, time: 2_000_000_000_000),
+            ])
     }
 }
 

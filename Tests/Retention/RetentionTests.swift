@@ -184,10 +184,15 @@ struct RetentionTests {
         var plan: RetentionPlan { RetentionPlan(snapshots, rule: rule, clock: clock) }
     }
 
-    /// What the rule says, read literally: of each boundary the newest at or before it.
+    /// What the rule says, read literally: of each boundary the newest at or before it. Those that the clock was behind for count as well as not.
     private func keptByTheRule(_ life: Life) -> Set<String> {
+        let early = life.plan.tooEarly
         let ours = life.snapshots.filter { !$0.protections.contains(.foreign) && $0.time <= life.now }
-            .sorted { ($0.time, $0.createtxg) < ($1.time, $1.createtxg) }
+        return kept(ours, life).union(kept(ours.filter { !early.contains(Int($0.createtxg)) }, life))
+    }
+
+    private func kept(_ ours: [RetainedSnapshot], _ life: Life) -> Set<String> {
+        let ours = ours.sorted { ($0.time, $0.createtxg) < ($1.time, $1.createtxg) }
         var kept: Set<String> = []
         for tier in life.rule.tiers {
             let cutoff = life.clock.cutoff(tier)
