@@ -57,7 +57,7 @@ public struct SnapshotPrefix: Hashable, Sendable {
 public struct SnapshotName: Hashable, Sendable, Comparable, CustomStringConvertible {
     /// What it begins with.
     public let prefix: SnapshotPrefix
-    /// When it was made, roughly: never the same for two snapshots of a dataset, and never going back.
+    /// When it was made, roughly: never the same for two snapshots of a dataset.
     public let time: Timestamp
 
     /// A name of this prefix and time.
@@ -96,14 +96,18 @@ public struct SnapshotName: Hashable, Sendable, Comparable, CustomStringConverti
     }
 }
 
-/// Makes names that never repeat and never go back, whatever the wall clock does.
+/// Makes names that do not repeat while the clock goes on, and that keep to the clock when it is set.
 public struct SnapshotNamer: Hashable, Sendable {
     /// What the names begin with.
     public let prefix: SnapshotPrefix
     /// The time of the last name.
     public private(set) var last: Timestamp?
 
-    /// A namer that has made no name yet, or whose last one had this time: after a start, that of the newest snapshot.
+    /// A name further ahead of the clock than this is of a time before the clock was set back: milliseconds. As far may a name be from ZFS's
+    /// own time for retention to go by the name.
+    static let lead: Int64 = 60_000
+
+    /// A namer that has made no name yet, or whose last one had this time.
     public init(prefix: SnapshotPrefix = .standard, last: Timestamp? = nil) {
         self.prefix = prefix
         self.last = last
@@ -117,8 +121,11 @@ public struct SnapshotNamer: Hashable, Sendable {
     }
 
     /// The next name: of this time, or a millisecond after the last name when that is not earlier.
+    ///
+    /// Once the clock was set back by over a minute, the names follow it. A name may then exist; the engine takes a later one for it.
     public mutating func next(at time: Timestamp) -> SnapshotName {
-        let unique = last.map { max(time, $0.next) } ?? time
+        var unique = time
+        if let last, last >= time, last.milliseconds - time.milliseconds <= Self.lead { unique = last.next }
         last = unique
         return SnapshotName(prefix: prefix, time: unique)
     }
