@@ -116,6 +116,7 @@ let package = Package(
         tests("Trace", ["Trace", "Tracing", "Datasets", "CBPFObjects", "CLinux", "TestSupport", systemPackage]),
         tests("Bench", ["Bench", "Background", "CLinux", "Policy", "Trace", "Tracing", "TestSupport"]),
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Retention", "Datasets", "Policy"]),
+        tests("Commands", ["Commands", "Datasets", argumentParser]),
         tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy"]),
         .target(name: "CTestSupport", path: "Tests/Support"),
         // Depends on nothing of ours, on purpose: it judges all of it.
@@ -128,8 +129,7 @@ let package = Package(
             "Integration",
             [
                 "Scratch", "Snapshots", "Datasets", "BPF", "Tracing", "Bench", "Journal", "Policy", "CLinux",
-                "CTestSupport",
-                "TestSupport", "Recovery",
+                "CTestSupport", "TestSupport", "Recovery", "Background",
                 "kairos", "kairos-oracle", subprocess, systemPackage, "Restore", "CRestoreSupport",
             ]
         ),

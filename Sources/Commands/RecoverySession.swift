@@ -52,7 +52,7 @@ struct LookOptions: ParsableArguments {
     @Option(help: .hidden)
     var zfsCommand: String?
 
-    func text(_ time: Timestamp) -> String { LocalTime.date(time.milliseconds * 1_000_000, utc: utc) }
+    func text(_ time: Timestamp) -> String { LocalTime.date(time.nanoseconds, utc: utc) }
 
     /// The second that somebody wrote.
     func moment(_ text: String, option: String) throws -> (first: Timestamp, last: Timestamp) {

@@ -13,7 +13,8 @@ struct RunCommand: ParsableCommand {
         abstract: "Watch datasets and snapshot each when it changed and came to rest.",
         discussion: """
             Runs in the foreground, as root. SIGINT or SIGTERM: what is dirty is snapshotted, a summary is printed, exit 0; \
-            a second signal ends it at once. SIGHUP: properties are read again (after a 'zfs set' they are anyway).
+            a second signal ends it at once. SIGHUP: properties are read again (after a 'zfs set' they are anyway). If its terminal goes away, it goes on \
+            without output, so that changes are captured all the same; end it by 'kill PID'.
 
             A dataset is snapshotted when nothing changed in it for --quiet, and at the latest --max-delay after its first \
             change that no snapshot holds; two snapshots are never closer than --min-interval. Without a change there is \
@@ -177,7 +178,9 @@ struct RunCommand: ParsableCommand {
         }
         // Who names a command wants it run.
         configuration.engine = choice == .auto && zfsCommand != nil ? .cli : choice
-        guard ringBytes >= 4096 else { throw Output.failure("--ring-bytes: at least 4096", status: 64) }
+        guard (4096...1 << 30).contains(ringBytes) else {
+            throw Output.failure("--ring-bytes \(ringBytes): from 4 KiB to 1 GiB", status: 64)
+        }
         configuration.probes = ProbeSet(rawValue: probes)
         configuration.audit = audit == "off" ? nil : try duration("--audit", audit)
         if let audit = configuration.audit, audit < .seconds(1) {

@@ -162,9 +162,14 @@ final class TextRunRenderer: RunRenderer {
 
     private func showStatus() {
         guard hasStatusLine, !statusLine.isEmpty else { return }
+        let line = Self.fit(statusLine, columns: Int(kairos_terminal_columns(STDERR_FILENO)))
+        if !line.isEmpty { output.raw("\r\u{1B}[K" + line) }
+    }
+
+    /// The status line for a terminal of so many columns: 0 once the terminal is gone.
+    static func fit(_ line: String, columns: Int) -> String {
         // One column stays free: a full line would wrap, and could not be taken back.
-        let columns = Int(kairos_terminal_columns(STDERR_FILENO)) - 1
-        output.raw("\r\u{1B}[K" + String(statusLine.prefix(columns)))
+        String(line.prefix(max(columns - 1, 0)))
     }
 }
 

@@ -54,7 +54,7 @@ final class VersionLookup {
         return RestorableVersion(
             source: RestoreSource(root: root.descriptor, path: found.path, owner: root), dataset: place.dataset,
             flavour: place.flavour, mountPoint: place.mountPoint, device: place.device.stDevice, path: place.path,
-            time: snapshot.time.milliseconds * 1_000_000, snapshot: snapshot.name)
+            time: snapshot.time.nanoseconds, snapshot: snapshot.name)
     }
 
     /// Cleans up, once no version is held any more.

@@ -22,6 +22,12 @@ public struct Timestamp: Hashable, Sendable, Comparable {
         self.init(milliseconds: seconds < 0 ? 0 : whole * 1000 + min(max(nanoseconds / 1_000_000, 0), 999))
     }
 
+    /// Nanoseconds since 1970; of a moment after April 2262, more than which 64 bits do not hold, the most that they hold.
+    public var nanoseconds: Int64 {
+        let (product, over) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
+        return over ? .max : product
+    }
+
     /// The earlier one first.
     public static func < (left: Self, right: Self) -> Bool { left.milliseconds < right.milliseconds }
 

@@ -86,7 +86,7 @@ public final class JournalReader: Sendable {
             let rows = try Row.fetchCursor(
                 database, sql: "SELECT name, whole FROM snapshot WHERE dataset = ?", arguments: [id])
             var result: [String: Bool] = [:]
-            while let row = try rows.next() { result[row[0]] = row[1] }
+            while let row = try rows.next() { result[try row.value(0)] = try row.value(1) }
             return result
         }
     }
@@ -98,15 +98,15 @@ public final class JournalReader: Sendable {
                 let row = try Row.fetchOne(
                     database, sql: "SELECT id, guid FROM dataset WHERE name = ? ORDER BY id DESC", arguments: [name])
                 guard let row else { return nil }
-                let id: Int64 = row[0]
-                var result = SnapshotStamps(guid: UInt64(bitPattern: row[1] as Int64), stamps: [:])
+                let id: Int64 = try row.value(0)
+                var result = SnapshotStamps(guid: UInt64(bitPattern: try row.value(1)), stamps: [:])
                 let rows = try Row.fetchCursor(
                     database,
                     sql: "SELECT name, createtxg, creation FROM snapshot WHERE dataset = ? AND createtxg IS NOT NULL",
                     arguments: [id])
                 while let row = try rows.next() {
-                    result.stamps[row[0]] = SnapshotStamp(
-                        createtxg: UInt64(bitPattern: row[1] as Int64), creation: row[2])
+                    result.stamps[try row.value(0)] = SnapshotStamp(
+                        createtxg: UInt64(bitPattern: try row.value(1)), creation: try row.value(2))
                 }
                 return result
             }
@@ -144,16 +144,18 @@ public final class JournalReader: Sendable {
                 """, arguments: StatementArguments([dataset.databaseValue] + values))
         var result: [(id: Int64, row: Recorded)] = []
         while let row = try cursor.next() {
-            func bytes(_ place: Int) -> [UInt8]? { (row[place] as Data?).map { Array($0) } }
+            func bytes(_ place: Int) throws -> [UInt8]? { try row.value(place, as: Data?.self).map { Array($0) } }
             let change = JournalChange(
-                path: bytes(2) ?? [], newPath: bytes(3), inode: UInt64(bitPattern: row[4]),
-                generation: UInt32(truncatingIfNeeded: row[5] as Int64), kinds: ChangeKinds(rawValue: row[6]),
-                command: bytes(7) ?? [], pid: UInt32(truncatingIfNeeded: row[8] as Int64),
-                user: UInt32(truncatingIfNeeded: row[9] as Int64), first: Self.nanoseconds(row[10]),
-                last: Self.nanoseconds(row[11]))
-            var recorded = Recorded(snapshot: row[1], change: change)
-            if !more.isEmpty { (recorded.isMade, recorded.isMovedHere) = (row[12], row[13]) }
-            result.append((row[0], recorded))
+                path: try bytes(2) ?? [], newPath: try bytes(3), inode: UInt64(bitPattern: try row.value(4)),
+                generation: UInt32(truncatingIfNeeded: try row.value(5, as: Int64.self)),
+                kinds: ChangeKinds(rawValue: try row.value(6)),
+                command: try bytes(7) ?? [], pid: UInt32(truncatingIfNeeded: try row.value(8, as: Int64.self)),
+                user: UInt32(truncatingIfNeeded: try row.value(9, as: Int64.self)),
+                first: Self.nanoseconds(try row.value(10)),
+                last: Self.nanoseconds(try row.value(11)))
+            var recorded = Recorded(snapshot: try row.value(1), change: change)
+            if !more.isEmpty { (recorded.isMade, recorded.isMovedHere) = (try row.value(12), try row.value(13)) }
+            result.append((try row.value(0), recorded))
         }
         return result
     }
@@ -161,5 +163,13 @@ public final class JournalReader: Sendable {
     private static func nanoseconds(_ milliseconds: Int64) -> Int64 {
         let (product, over) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
         return over ? .max : product
+    }
+}
+
+extension Row {
+    /// The value of a column. SQLite keeps text in a column of numbers, and a subscript of GRDB ends the program then.
+    fileprivate func value<Value: DatabaseValueConvertible>(_ column: Int, as: Value.Type = Value.self) throws -> Value
+    {
+        try decode(Value.self, atIndex: column)
     }
 }

@@ -318,7 +318,9 @@ private final class DeletedReader<Store: SnapshotStore> {
                     continue
                 }
                 result[top]?.files += isFile ? 1 : 0
-                result[top]?.bytes += bytes
+                // A user can give files any size: three sparse ones may be more than 64 bits hold.
+                let (sum, over) = (result[top]?.bytes ?? 0).addingReportingOverflow(bytes)
+                result[top]?.bytes = over ? .max : sum
             } else {
                 var group = Entry(path: top, status: nil, last: entry.last, missing: entry.missing)
                 group.files = isFile ? 1 : 0

@@ -38,7 +38,7 @@ struct Status {
     var links: UInt64 { UInt64(raw.st_nlink) }
     var size: Int64 { Int64(raw.st_size) }
     /// Whether it occupies less than its size: holes, or compression.
-    var isSparse: Bool { Int64(raw.st_blocks) * 512 < size }
+    var isSparse: Bool { Int64(raw.st_blocks) < size / 512 + (size % 512 > 0 ? 1 : 0) }
     var deviceNumber: dev_t { raw.st_rdev }
 
     func withRaw<Value>(_ body: (UnsafePointer<stat>) -> Value) -> Value { withUnsafePointer(to: raw, body) }

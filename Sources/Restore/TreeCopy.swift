@@ -121,9 +121,9 @@ struct TreeCopy {
         count(entries: 1)
     }
 
-    private mutating func count(entries: Int = 0, bytes: Int = 0) {
+    private mutating func count(entries: Int = 0, bytes: Int64 = 0) {
         progress.entries += entries
-        progress.bytes += UInt64(bytes)
+        progress.bytes.addSize(bytes)
         report(progress)
     }
 
@@ -193,7 +193,7 @@ struct TreeCopy {
         var progress = progress
         let report = report
         var copy = FileCopy { count throws(CallFailure) in
-            progress.bytes += UInt64(count)
+            progress.bytes.addSize(count)
             report(progress)
             if stopped() { throw .called(off: place) }
         }
@@ -208,8 +208,8 @@ struct TreeCopy {
         attributes(name).copy(status, from: AttributePlace(file: source), to: AttributePlace(file: target))
         takeLosses(name)
         result.files += 1
-        result.bytes += UInt64(max(status.size, 0))
-        result.kernelCopied += copy.kernelCopied
+        result.bytes.addSize(status.size)
+        result.kernelCopied.addSize(copy.kernelCopied)
         count(entries: 1)
         return FileFlags(of: source)
     }
@@ -246,7 +246,7 @@ struct TreeCopy {
         do throws(CallFailure) {
             try store.link(stored, to: to, as: name)
             result.hardLinks += 1
-            count(entries: 1, bytes: status.kind == .file ? Int(max(status.size, 0)) : 0)
+            count(entries: 1, bytes: status.kind == .file ? status.size : 0)
         } catch {
             guard error.errno == .noSuchFileOrDirectory else { throw error }
             let skipped = result.skippedCount

@@ -11,7 +11,15 @@ public struct TreeCount: Hashable, Sendable {
 
     mutating func add(_ status: Status) {
         entries += 1
-        if status.kind == .file { bytes += UInt64(max(status.size, 0)) }
+        if status.kind == .file { bytes.addSize(status.size) }
+    }
+}
+
+extension UInt64 {
+    /// Adds a file's size, up to the most that there is: users give files any size, and three sparse ones may be more than 64 bits hold.
+    mutating func addSize(_ size: some BinaryInteger) {
+        let (sum, over) = addingReportingOverflow(UInt64(clamping: size))
+        self = over ? .max : sum
     }
 }
 

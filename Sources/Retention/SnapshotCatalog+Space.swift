@@ -17,14 +17,16 @@ extension SnapshotCatalog {
         let bytes: UInt64
         switch wanted {
         case .bytes(let count): bytes = count
-        case .percent(let share): bytes = UInt64((Double(space[0]) + Double(space[1])) * share / 100)
+        case .percent(let share):
+            let part = (Double(space[0]) + Double(space[1])) * share / 100
+            bytes = part < 0x1p63 ? UInt64(part) : 1 << 63
         }
         // What was destroyed a moment ago is given back in the background.
         var freeing: UInt64 = 0
         if let answer = try? await command.runPool(["list", "-H", "-p", "-o", "freeing", pool]) {
             freeing = ZFSOutput.table(answer, columns: 1).rows.first.flatMap { UInt64($0[0]) } ?? 0
         }
-        var pressure = SpacePressure(wanted: bytes, available: own[0] &+ freeing, reclaimed: 0)
+        var pressure = SpacePressure(wanted: bytes, available: own[0].addingClamped(freeing), reclaimed: 0)
         guard pressure.isShort else { return retention }
         let doomed = retention.plan.doomed.map(\.name)
         let spare = Array(retention.plan.spare.map(\.name).prefix(max(0, Self.most - doomed.count)))

@@ -33,6 +33,14 @@ public enum MinFree: Sendable, Hashable {
     }
 }
 
+extension UInt64 {
+    /// The sum, or the most that there is.
+    func addingClamped(_ other: UInt64) -> UInt64 {
+        let (sum, over) = addingReportingOverflow(other)
+        return over ? .max : sum
+    }
+}
+
 /// A dataset that wants more room than it has.
 public struct SpacePressure: Sendable, Hashable {
     /// Bytes.
@@ -42,5 +50,5 @@ public struct SpacePressure: Sendable, Hashable {
     /// What the snapshots that go give back, by ZFS's own estimate.
     public var reclaimed: UInt64
     /// All that may go is too little.
-    public var isShort: Bool { available + reclaimed < wanted }
+    public var isShort: Bool { available.addingClamped(reclaimed) < wanted }
 }

@@ -127,15 +127,15 @@ public enum SystemClock {
     /// What a monotonic time lacks to be nanoseconds since 1970, by what both show now.
     public static func wallOffset() -> Int64 {
         let (seconds, nanoseconds) = wall(at: 0)
-        return seconds * 1_000_000_000 + nanoseconds
+        return seconds &* 1_000_000_000 &+ nanoseconds
     }
 
     /// What the wall clock showed at a monotonic time, by what both show now.
     public static func wall(at monotonic: UInt64) -> (seconds: Int64, nanoseconds: Int64) {
         let now = wall()
         let total =
-            now.seconds * 1_000_000_000 + now.nanoseconds - Int64(clamping: Self.monotonic())
-            + Int64(clamping: monotonic)
+            now.seconds &* 1_000_000_000 &+ now.nanoseconds &- Int64(clamping: Self.monotonic())
+            &+ Int64(clamping: monotonic)
         return (total / 1_000_000_000, total % 1_000_000_000)
     }
 }

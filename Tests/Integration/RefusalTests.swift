@@ -42,6 +42,7 @@ struct Refusal: Sendable, CustomTestStringConvertible {
             Refusal("malformed prefix", ["--prefix", "a@b", "POOL/a"], "--prefix", "'@'"),
             Refusal("unknown probes", ["--probes", "magic", "POOL/a"], "--probes", "magic", "syscalls"),
             Refusal("unknown engine", ["--engine", "magic", "POOL/a"], "--engine", "magic", "libzfs-core"),
+            Refusal("a ring of more bytes than its size holds", ["--ring-bytes", "4294967296", "POOL/a"], "--ring-bytes"),
             Refusal("-r without a dataset", ["-r"], "-r"),
             Refusal("no zfs command", ["--zfs-command", "DIR/none", "POOL/a"], "DIR/none"),
             Refusal("nothing enabled", ["--zfs-command", "DIR/only-zfs"], "kairos:enabled=on", "zfs set"),

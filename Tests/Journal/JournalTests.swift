@@ -105,6 +105,31 @@ struct JournalTests {
             try JournalReader(place.path).stamps(ofDatasetNamed: "tank/a") == SnapshotStamps(guid: 5, stamps: [:]))
     }
 
+    @Test("values of other types than Kairos writes are refused, and end nothing")
+    func types() throws {
+        let place = try Place()
+        for (column, value) in [
+            ("inode", "'seven'"), ("path", "1.5"), ("new_path", "3.25"), ("first", "x'00ff'"), ("generation", "1e300"),
+        ] {
+            try place.write([entry("k1", [change("f", write, to: "f")])])
+            do {
+                let queue = try DatabaseQueue(path: place.path)
+                try queue.write { try $0.execute(sql: "UPDATE change SET \(column) = \(value)") }
+            }
+            let reader = try JournalReader(place.path)
+            for path in ["f", "g"] { _ = try? reader.changes(of: Array(path.utf8), in: .max) }
+            for suffix in JournalFile.suffixes { Glibc.unlink(place.path + suffix) }
+        }
+        try place.write([entry("k1", [change("f", write)])])
+        do {
+            let queue = try DatabaseQueue(path: place.path)
+            try queue.write { try $0.execute(sql: "UPDATE snapshot SET name = x'ff00', whole = 'yes'") }
+        }
+        let reader = try JournalReader(place.path)
+        #expect(throws: JournalError.self) { try reader.snapshots(in: .max) }
+        #expect(throws: JournalError.self) { try reader.changes(of: Array("f".utf8), in: .max) }
+    }
+
     @Test("one of an older Kairos is brought up to date, with what is in it")
     func older() throws {
         let place = try Place()

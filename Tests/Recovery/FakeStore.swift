@@ -12,6 +12,10 @@ final class FakeStore: SnapshotStore {
     /// Snapshots that cannot be looked at.
     var faults: [Int: TreeFault] = [:]
     private(set) var looks: [Place] = []
+    /// The size of every file, in place of its content's.
+    var fileSize: UInt64? {
+        didSet { for index in trees.indices { trees[index].fileSize = fileSize } }
+    }
     private var trees: [FakeTree] = []
 
     init(_ model: HistoryModel, names: (Int) -> String = { "s\($0)" }, hasGenerations: Bool = true) {
@@ -63,6 +67,7 @@ struct FakeTree: FileTree {
     var tree: HistoryModel.Tree
     var inodes: [Int: UInt64]
     var generations: [Int: UInt32]
+    var fileSize: UInt64?
 
     func status(of path: [UInt8]) -> FileStatus? {
         if path.isEmpty {
@@ -86,7 +91,8 @@ struct FakeTree: FileTree {
         case .symlink(let target): (kind, size) = (.symlink, target.count)
         }
         let time = FileTime(seconds: Int64(node.id) * 1000 + Int64(node.version))
-        return FileStatus(kind: kind, inode: inode, size: UInt64(size), mode: node.mode, modified: time, changed: time)
+        let bytes = kind == .file ? fileSize ?? UInt64(size) : UInt64(size)
+        return FileStatus(kind: kind, inode: inode, size: bytes, mode: node.mode, modified: time, changed: time)
     }
 
     func entries(of directory: [UInt8]) -> [DirectoryEntry]? {

@@ -321,6 +321,19 @@ struct DeletedTests {
         #expect(try DeletedFiles.read(below: bytes("nothing"), from: store).entries.isEmpty)
     }
 
+    @Test("sparse files of 8 EiB in a deleted directory are more than 64 bits hold")
+    func hugeFiles() throws {
+        var model = HistoryModel()
+        model.apply(.mkdir(Array("d".utf8)))
+        for name in ["d/1", "d/2", "d/3"] { model.apply(.write(Array(name.utf8), [1])) }
+        model.snapshot()
+        model.apply(.remove(Array("d".utf8)))
+        model.snapshot()
+        let store = FakeStore(model)
+        store.fileSize = UInt64(Int64.max)
+        #expect(try DeletedFiles.read(below: [], from: store).entries.map(\.bytes) == [.max])
+    }
+
     @Test("what Kairos wrote down says who did it")
     func who() throws {
         var model = HistoryModel()

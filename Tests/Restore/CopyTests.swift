@@ -150,6 +150,22 @@ struct CopyTests {
         }
     }
 
+    @Test("three sparse files of 8 EiB are more than 64 bits hold, and are counted as that")
+    func huge() throws {
+        let scratch = try Scratch(on: Scratch.memory)
+        _ = try scratch.directory("d")
+        for name in ["a", "b", "c"] {
+            try write("", to: scratch("d/" + name))
+            try #require(truncate(scratch("d/" + name), off_t.max) == 0)
+        }
+        let count = try TreeWalk.count(try open(scratch.path), Array("d".utf8), isStopped: { false })
+        #expect(count.entries == 4 && count.bytes == .max)
+        var sum = UInt64(1)
+        sum.addSize(Int64(-5))
+        sum.addSize(UInt64.max)
+        #expect(sum == .max)
+    }
+
     @Test("a progress in pieces, and an end between two of them")
     func cancelled() throws {
         let scratch = try Scratch()

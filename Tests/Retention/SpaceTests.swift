@@ -20,6 +20,25 @@ struct SpaceTests {
         }
     }
 
+    @Test("figures of any size are added up")
+    func large() async throws {
+        #expect(!SpacePressure(wanted: .max - 1, available: .max, reclaimed: .max).isShort)
+        #expect(SpacePressure(wanted: .max, available: 1, reclaimed: .max - 2).isShort)
+        let zfs = try FakeZFS()
+        try zfs.answer(
+            """
+            case "$*" in
+            *freeing*) echo 18446744073709551615;;
+            *used,available*) printf '18446744073709551615\\n18446744073709551615\\n';;
+            *available*) echo 18446744073709551615;;
+            *) exit 9;;
+            esac
+            """)
+        let retention = try retention()
+        let plan = try await SnapshotCatalog(zfs.command()).making(room: .percent(90), retention)
+        #expect(plan == retention)
+    }
+
     private let names = (0..<8).map { "kairos-2026-01-0\($0 + 1)T00.00.00.000Z" }
     private let day: Int64 = 86_400_000_000_000
 

@@ -66,4 +66,7 @@ int support_bind(const char *from, const char *to);
 /* At once, even if it is in use. */
 int support_unmount(const char *target);
 
+/* A terminal of 80 columns: its master, non-blocking, and the path of what a program opens. -1 with errno on failure. */
+int support_terminal(char *path, size_t size);
+
 #endif
