@@ -26,7 +26,7 @@ struct JournalOptions: ParsableArguments {
     func open() throws -> (any ChangeHistory)? {
         if journal == "none" { return nil }
         do throws(JournalError) {
-            return JournalHistory(try JournalReader(journal ?? RunCommand.journalPath))
+            return JournalHistory(try JournalReader(journal ?? Journal.standardPath))
         } catch {
             // The usual one is another's to read, or nobody's yet: the snapshots have it all.
             if journal == nil, error.kind == .missing || geteuid() != 0 { return nil }

@@ -3,6 +3,7 @@ import CLinux
 import Daemon
 import Datasets
 import Glibc
+import Journal
 import Policy
 import Snapshots
 import Tracing
@@ -64,9 +65,7 @@ struct RunCommand: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             "Where it is written down what each snapshot captured, for 'kairos log'; or 'none'.", valueName: "file"))
-    var journal = Self.journalPath
-
-    static let journalPath = "/var/lib/kairos/journal.db"
+    var journal = Journal.standardPath
 
     @Flag(help: "Destroy no snapshots. Else those that kairos:keep does not keep go, as 'kairos prune' tells.")
     var noPrune = false
@@ -191,6 +190,9 @@ struct RunCommand: ParsableCommand {
         if noPrune { configuration.prune = nil }
         guard journal == "none" || journal.hasPrefix("/") else {
             throw Output.failure("--journal '\(SafeText.line(journal))': an absolute path, or 'none'", status: 64)
+        }
+        do throws(JournalError) { if journal != "none", !dryRun { try Journal.refuseForeign(journal) } } catch {
+            throw Output.failure("--journal: \(error)")
         }
         configuration.journal = journal == "none" ? nil : journal
         configuration.tellsChanges = changes

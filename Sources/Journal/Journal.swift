@@ -63,6 +63,20 @@ public final class Journal: Sendable {
         WorkerThreads.shared.perform { self.run() }
     }
 
+    /// Where it is when nothing else is said.
+    public static let standardPath = "/var/lib/kairos/journal.db"
+
+    /// Before a program starts to write there: whether Kairos made what is there, if anything.
+    ///
+    /// - Throws: `.foreign`. What else is wrong may pass, and a journal reports it.
+    public static func refuseForeign(_ path: String) throws(JournalError) {
+        do throws(JournalError) {
+            let file = try JournalFile(path)
+            try file.checkPlace()
+            _ = try file.checkOrigin()
+        } catch { if error.kind == .foreign { throw error } }
+    }
+
     /// The files that it writes to.
     public static func files(of path: String) -> [String] { JournalFile.suffixes.map { path + $0 } }
 

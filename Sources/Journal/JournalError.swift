@@ -6,8 +6,10 @@ public struct JournalError: Error, Sendable, Hashable, CustomStringConvertible {
     public enum Kind: Sendable, Hashable {
         /// There is none.
         case missing
-        /// It is no database, or one that was damaged.
+        /// A journal of Kairos that was damaged.
         case damaged
+        /// Kairos did not make it.
+        case foreign
         /// Another program holds it.
         case locked
         /// The disk is full, or a quota.
@@ -29,6 +31,7 @@ public struct JournalError: Error, Sendable, Hashable, CustomStringConvertible {
             switch kind {
             case .missing: "it is made by 'kairos run'"
             case .damaged: "'kairos run' sets it aside and begins another; what it told is in the snapshots"
+            case .foreign: "Kairos does not touch it; name another file by --journal PATH, or leave the option out"
             case .locked: "end what holds it: 'fuser \(SafeText.line(path))'"
             case .full: "make room, or give another place: --journal PATH"
             case .newer: "run the Kairos that made it, or give another place: --journal PATH"

@@ -38,6 +38,13 @@ struct JournalFile {
         }
     }
 
+    /// - Throws: `.foreign` for a file that Kairos did not make.
+    func checkOrigin() throws(JournalError) -> JournalOrigin {
+        let origin = try JournalOrigin.of(path)
+        if case .foreign(let why) = origin { throw JournalError(.foreign, path, why) }
+        return origin
+    }
+
     /// For writing; made when it is not there, with mode 0600.
     func openForWriting() throws(JournalError) -> DatabaseQueue {
         let parent = String(directory.dropLast())
@@ -45,6 +52,7 @@ struct JournalFile {
             throw JournalError(.other, path, "its directory could not be made: \(words(errno))")
         }
         try checkPlace()
+        let origin = try checkOrigin()
         let file = Glibc.open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o600)
         guard file >= 0 else {
             throw JournalError(errno == ENOSPC || errno == EDQUOT ? .full : .other, path, words(errno))
@@ -52,6 +60,8 @@ struct JournalFile {
         fchmod(file, 0o600)
         close(file)
         do {
+            // In the file itself before there is a log that could hold it alone.
+            if origin == .fresh { try mark(try DatabaseQueue(path: path)) }
             var configuration = Configuration()
             configuration.journalMode = .wal
             configuration.busyMode = .timeout(5)
@@ -63,13 +73,20 @@ struct JournalFile {
             let migrator = JournalSchema.migrator
             if try queue.read(migrator.hasBeenSuperseded) { throw JournalError(.newer, path, "a newer Kairos made it") }
             try migrator.migrate(queue)
+            if origin == .kairosUnmarked { try mark(queue) }
             return queue
         } catch { throw JournalError(error, path) }
+    }
+
+    /// Writes down whose it is.
+    private func mark(_ queue: DatabaseQueue) throws {
+        try queue.write { try $0.execute(sql: "PRAGMA application_id = \(JournalOrigin.applicationID)") }
     }
 
     func openForReading() throws(JournalError) -> DatabaseQueue {
         guard access(path, F_OK) == 0 else { throw JournalError(.missing, path, words(errno)) }
         try checkPlace()
+        _ = try checkOrigin()
         do {
             var configuration = Configuration()
             configuration.readonly = true

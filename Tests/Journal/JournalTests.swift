@@ -224,7 +224,10 @@ struct JournalTests {
     @Test("one that is damaged is set aside and another begun; nothing of it is thrown away")
     func damaged() throws {
         let place = try Place()
-        let garbage = Data(repeating: 0x5a, count: 8192)
+        try place.write([entry("k0", [change("f", write)])])
+        var garbage = try #require(FileManager.default.contents(atPath: place.path))
+        // The application ID is all that is left to know it by.
+        for index in garbage.indices where !(68..<72).contains(index) { garbage[index] = 0x5a }
         #expect(FileManager.default.createFile(atPath: place.path, contents: garbage))
         #expect(throws: JournalError.self) { try JournalReader(place.path) }
         try place.write([entry("k1", [change("f", write)])])
@@ -235,6 +238,86 @@ struct JournalTests {
         }
         #expect(aside.count == 1)
         #expect(FileManager.default.contents(atPath: "\(place.directory)/\(aside.first ?? "")") == garbage)
+    }
+
+    /// What is at a path, with its mode, and what lies beside it.
+    private func state(_ place: Place) throws -> [String: Data] {
+        var status = stat()
+        try #require(stat(place.path, &status) == 0)
+        var state = ["mode": Data("\(status.st_mode)".utf8)]
+        for name in try FileManager.default.contentsOfDirectory(atPath: place.directory) {
+            state[name] = FileManager.default.contents(atPath: place.directory + "/" + name)
+        }
+        return state
+    }
+
+    @Test(
+        "what Kairos did not make is refused, and neither changed nor renamed",
+        arguments: ["text", "short", "rollback", "wal", "other ID", "damaged"])
+    func foreign(kind: String) throws {
+        let place = try Place()
+        switch kind {
+        case "text": try Data("/dev/sda1 / ext4 defaults 0 1\n".utf8).write(to: URL(fileURLWithPath: place.path))
+        case "short": try Data("x".utf8).write(to: URL(fileURLWithPath: place.path))
+        default:
+            var configuration = Configuration()
+            if kind == "wal" { configuration.journalMode = .wal }
+            let queue = try DatabaseQueue(path: place.path, configuration: configuration)
+            try queue.write { database in
+                try database.execute(sql: "CREATE TABLE bookmark (url TEXT); INSERT INTO bookmark VALUES ('a')")
+                if kind == "other ID" { try database.execute(sql: "PRAGMA application_id = 7; DROP TABLE bookmark") }
+            }
+            try queue.close()
+        }
+        if kind == "damaged" {
+            var bytes = try #require(FileManager.default.contents(atPath: place.path))
+            for index in bytes.indices where index >= 100 { bytes[index] = 0x5a }
+            try bytes.write(to: URL(fileURLWithPath: place.path))
+        }
+        chmod(place.path, 0o644)
+        let before = try state(place)
+        let error = #expect(throws: JournalError.self) { try JournalReader(place.path) }
+        #expect(error?.kind == .foreign)
+        #expect(throws: JournalError.self) { try Journal.refuseForeign(place.path) }
+        let journal = try place.journal()
+        journal.add(entry("k1", [change("f", write)]))
+        #expect(!journal.end(within: .seconds(60)))
+        #expect(place.warnings.contains { $0.contains("--journal PATH") })
+        #expect(try state(place) == before)
+    }
+
+    @Test("one by a Kairos that wrote no application ID is known by its tables, also those still in its log")
+    func unmarked() throws {
+        let place = try Place()
+        try place.write([entry("k1", [change("f", write)])])
+        let log = try DatabaseQueue(path: place.path)
+        try log.write { try $0.execute(sql: "PRAGMA application_id = 0") }
+        try log.close()
+        #expect(try JournalOrigin.of(place.path) == .kairosUnmarked)
+        #expect(try JournalReader(place.path).snapshots(in: .max) == ["k1": true])
+        try place.write([entry("k2", [])])
+        #expect(try JournalOrigin.of(place.path) == .kairos)
+        #expect(try JournalReader(place.path).snapshots(in: .max) == ["k1": true, "k2": true])
+        // Killed when all of its tables were in the log alone.
+        let young = try Place()
+        var configuration = Configuration()
+        configuration.journalMode = .wal
+        let queue = try DatabaseQueue(path: young.path, configuration: configuration)
+        try JournalSchema.migrator.migrate(queue)
+        #expect(try JournalOrigin.of(young.path) == .kairosUnmarked)
+        // Nothing was ever in it.
+        #expect(try JournalOrigin.of(young.path + "-none") == .fresh)
+    }
+
+    @Test("its header says whose it is before there is anything in it")
+    func mark() throws {
+        let place = try Place()
+        let queue = try JournalFile(place.path).openForWriting()
+        let own = try queue.read { try Int32.fetchOne($0, sql: "PRAGMA application_id") }
+        #expect(own == JournalOrigin.applicationID)
+        let header = try #require(FileManager.default.contents(atPath: place.path))
+        #expect(Array(header[68..<72]) == Array("Kair".utf8))
+        #expect(place.warnings.isEmpty)
     }
 
     @Test("one that is locked is waited for, and what waits is written when it is free")
