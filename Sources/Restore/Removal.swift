@@ -4,7 +4,14 @@ import SystemPackage
 
 /// Removes trees that users may have had their hands in, without ever leaving them: every step is one component below an open directory, no
 /// mount is crossed, and what is met on the way up must be what was met on the way down.
+///
+/// The owners of such a tree may hold its directories open. Through a descriptor they could move another user's directory into the tree while
+/// it is removed, and root would delete what its owner alone may delete. So all directories become root's, mode 0700, before the first name
+/// is removed: the kernel asks for the permission of the directory at each rename, not when it was opened. From then on nothing comes in.
 enum Removal {
+    /// Set by tests: called with each directory, just before its names are read to be removed.
+    @TaskLocal static var willClear: (@Sendable (CInt) -> Void)?
+
     /// How often the walk begins again when somebody moves directories about under it.
     private static let tries = 3
 
@@ -15,10 +22,51 @@ enum Removal {
     static func empty(_ top: Opened, keeping: [UInt8]? = nil) -> String? {
         var reason: String?
         for _ in 0..<tries {
+            // What cannot be taken is met again, and left, when it is to be removed.
+            try? takeAll(below: top)
             reason = pass(top, keeping)
             if reason == nil { return nil }
         }
         return reason
+    }
+
+    /// Takes all directories of a tree from their owners, from the top down. The top itself is the caller's matter.
+    private static func takeAll(below top: Opened) throws(CallFailure) {
+        let cursor = Cursor(top)
+        var pending = [try directories(in: top)]
+        while !pending.isEmpty {
+            guard let name = pending[pending.count - 1].popLast() else {
+                pending.removeLast()
+                if !pending.isEmpty { try cursor.up() }
+                continue
+            }
+            do throws(CallFailure) { try cursor.down(name) } catch { continue }
+            do throws(CallFailure) { try take(cursor.here) } catch {
+                try cursor.up()
+                continue
+            }
+            pending.append(try directories(in: cursor.here))
+        }
+    }
+
+    private static func directories(in directory: Opened) throws(CallFailure) -> NameList {
+        var names = NameList()
+        try directory.forEachName { name throws(CallFailure) in
+            if try directory.statusIfThere(name)?.kind == .directory { names.append(name) }
+        }
+        return names
+    }
+
+    /// Makes a directory root's alone.
+    private static func take(_ directory: Opened) throws(CallFailure) {
+        if Stage.isPrivate(try directory.status()) { return }
+        _ = FileFlags.unlock(directory)
+        try directory.call("take from its owner") { _ in Int(fchown(directory.raw, geteuid(), getegid())) }
+        // The mode is the mask of an ACL as well: no entry of one allows anything then.
+        try directory.call("take from its owner") { _ in Int(fchmod(directory.raw, 0o700)) }
+        guard Stage.isPrivate(try directory.status()) else {
+            throw CallFailure(tried: "take from its owner", name: [], errno: .notPermitted, side: directory.side)
+        }
     }
 
     private static func pass(_ top: Opened, _ keeping: [UInt8]?) -> String? {
@@ -38,6 +86,12 @@ enum Removal {
                 if let name = pending[pending.count - 1].popLast() {
                     do throws(CallFailure) { try cursor.down(name) } catch {
                         if error.errno != .noSuchFileOrDirectory { note(error, name) }
+                        continue
+                    }
+                    // A file system that does not know owners, say: then others may still put something there.
+                    do throws(CallFailure) { try take(cursor.here) } catch {
+                        note(error, name)
+                        try cursor.up()
                         continue
                     }
                     path.push(name)
@@ -61,6 +115,7 @@ enum Removal {
     private static func clear(
         _ directory: Opened, keeping: [UInt8]?, _ failed: (CallFailure) -> Void
     ) throws(CallFailure) -> NameList {
+        willClear?(directory.raw)
         var names = try directory.names()
         var directories = NameList()
         while let name = names.popLast() {

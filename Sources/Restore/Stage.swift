@@ -82,7 +82,7 @@ final class Stage {
         return (directory, status.identity)
     }
 
-    private static func isPrivate(_ status: Status) -> Bool {
+    static func isPrivate(_ status: Status) -> Bool {
         status.kind == .directory && status.user == geteuid() && status.permissions & 0o077 == 0
     }
 

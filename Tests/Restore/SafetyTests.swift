@@ -2,6 +2,7 @@ import CRestoreSupport
 import Glibc
 import SystemPackage
 import TestSupport
+import Synchronization
 import Testing
 
 @testable import Restore
@@ -146,6 +147,50 @@ struct SafetyTests {
         let stage = try Stage(in: try open(live))
         #expect(try Restoring(root: root, path: "f", directory: live, name: "g").run().leftovers.isEmpty)
         #expect(stage.remove() == nil)
+    }
+
+    @Test(
+        "another user's directory does not get into a tree that is removed, by a descriptor that its owner kept",
+        arguments: [Scratch.disk, Scratch.memory])
+    func movedIn(place: String) throws {
+        let scratch = try Scratch(on: place)
+        let (root, live, shared) = (
+            try scratch.directory("snapshot"), try scratch.directory("live"), try scratch.directory("shared")
+        )
+        _ = try scratch.directory("snapshot/tree")
+        try write("new", to: root + "/tree/f")
+        // The attacker's tree, some directories deep, and a directory of the victim's that its group may write to.
+        let (attacker, victim) = (uid_t(4001), uid_t(4002))
+        var kept: [CInt] = []
+        defer { for descriptor in kept { close(descriptor) } }
+        for path in ["live/tree", "live/tree/a", "live/tree/a/b", "live/tree/c"] {
+            let path = try scratch.directory(path)
+            chown(path, attacker, attacker)
+            kept.append(Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC))
+        }
+        chmod(shared, 0o777)
+        let theirs = try scratch.directory("shared/theirs")
+        let secret = try scratch.directory("shared/theirs/private")
+        try write("thesis", to: secret + "/thesis")
+        chmod(theirs, 0o777)
+        chmod(secret, 0o700)
+        for path in [theirs, secret, secret + "/thesis"] { chown(path, victim, victim) }
+
+        let descriptors = kept
+        let errors = Mutex<[CInt]>([])
+        let restoring = Restoring(root: root, path: "tree", directory: live, name: "tree", options: inPlace())
+        let report = try Removal.$willClear.withValue({ _ in
+            for descriptor in descriptors {
+                let error = tree_move_in(attacker, theirs, descriptor, "theirs")
+                errors.withLock { $0.append(error) }
+            }
+        }) { try restoring.run() }
+        #expect(report.remainder == nil && report.isWhole)
+        #expect(try names(in: live) == ["tree"] && read(live + "/tree/f") == "new")
+        #expect(read(secret + "/thesis") == "thesis")
+        // The stage, and the four directories of the tree; what was removed by then is not there any more.
+        #expect(errors.withLock { $0.count } == 20)
+        #expect(errors.withLock { $0.allSatisfy { [EACCES, ENOENT].contains($0) } && $0.contains(EACCES) })
     }
 
     @Test("a file system that is mounted in the tree is not carried off")

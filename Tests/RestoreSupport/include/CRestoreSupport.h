@@ -49,4 +49,7 @@ unsigned long tree_race_stop(struct tree_racer *racer);
 int tree_run_and_kill(const char *program, const char *mode, const char *root, const char *path, const char *directory,
                       const char *name, unsigned microseconds);
 
+/* As a user without privileges, renames a directory into one that is open. 0, or an error number. */
+int tree_move_in(uid_t user, const char *from, int directory, const char *name);
+
 #endif
