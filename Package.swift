@@ -110,7 +110,7 @@ let package = Package(
             "Restore",
             [
                 "Restore", "Datasets", "TestSupport", "CLinux", "CRestore", "CRestoreSupport", "kairos-restore-child",
-                systemPackage,
+                systemPackage, grdb,
             ]),
         tests("Tracing", ["BPF", "Tracing", "Datasets", "CBPFObjects", systemPackage]),
         tests("Trace", ["Trace", "Tracing", "Datasets", "CBPFObjects", "CLinux", "TestSupport", systemPackage]),

@@ -18,6 +18,9 @@ struct RestoreCommand: ParsableCommand {
             it, with its time in the name: report.odt, report.2026-11-22T09.05.00.odt. It comes with owner, permissions, times, attributes, \
             ACLs, holes and links, and appears all at once or not at all.
 
+            An SQLite database comes with its -wal and -journal. With --in-place those of what is replaced are removed; stop the program that has \
+            it open before. Of other databases restore the whole directory.
+
             --in-place first takes a snapshot, then puts the version in the file's place by one rename. For a directory it tells what that would \
             add, replace and remove, and asks.
 
@@ -268,9 +271,13 @@ struct RestoreCommand: ParsableCommand {
                 !item.isElsewhere
                 || DestinationDirectory.carriesPrivileges(from: item.version.mountPoint, to: directory)
             let line = ProgressLine(isShown: !quiet && !json, item.path)
-            item.report = try Restorer.copy(
-                item.version.source, to: RestoreDestination(in: directory, name: item.name), options
-            ) { line.show($0) }
+            let destination = RestoreDestination(in: directory, name: item.name)
+            item.report =
+                if try DatabaseFiles.isDatabase(item.version.source) {
+                    try DatabaseFiles.copy(item.version.source, to: destination, options) { line.show($0) }
+                } else {
+                    try Restorer.copy(item.version.source, to: destination, options) { line.show($0) }
+                }
             line.clear()
         } catch { item.error = error.description }
     }
@@ -346,6 +353,9 @@ struct RestoreItem: Encodable, Sendable {
         guard let report else { return "" }
         var line = "\(SafeText.line(path)): as of \(LocalTime.date(version.time, utc: utc)), \(amount(count))"
         line += report.hasReplaced ? ", in place" : ", as \(SafeText.line(report.name))"
+        if !report.brought.isEmpty {
+            line += " with " + report.brought.map { SafeText.line($0) }.joined(separator: ", ")
+        }
         if let safetySnapshot { line += "; what was there before: @\(safetySnapshot)" }
         return line
     }
@@ -368,6 +378,15 @@ struct RestoreItem: Encodable, Sendable {
             case .left(let reason): "\(name), which a restore that was killed had left, cannot be removed: \(reason)"
             }
         }
+        if let log = report.avoided {
+            let log = SafeText.line(log)
+            lines.append(
+                "\(own): \(log) is there, and SQLite would apply it to the restored database: so that has another name")
+        }
+        let removed = report.setAside.filter { !report.brought.contains($0) }.map { SafeText.line($0) }
+        if !removed.isEmpty {
+            lines.append("\(own): removed \(removed.joined(separator: ", ")), which belonged to what was replaced")
+        }
         if report.inTwoSteps {
             lines.append(
                 "\(own): replaced in two steps: this ZFS cannot exchange two names, and for a moment there was nothing")
@@ -379,7 +398,7 @@ struct RestoreItem: Encodable, Sendable {
     private enum Key: String, CodingKey {
         case path, dataset, snapshot, time, name, error, files, directories, others, hardLinks, bytes, replaced,
             skipped, losses
-        case safetySnapshot, made, added, removed, entries, skippedCount
+        case safetySnapshot, made, added, removed, entries, skippedCount, companions, removedCompanions
     }
 
     private struct Reason: Encodable { var path: String, reason: String, what: String? = nil, count: Int? = nil }
@@ -411,6 +430,8 @@ struct RestoreItem: Encodable, Sendable {
         try container.encode(report.hardLinks, forKey: .hardLinks)
         try container.encode(report.bytes, forKey: .bytes)
         try container.encode(report.skippedCount, forKey: .skippedCount)
+        try container.encode(report.brought.map(text), forKey: .companions)
+        try container.encode(report.setAside.map(text), forKey: .removedCompanions)
         try container.encode(
             report.skipped.map { Reason(path: text($0.path), reason: $0.reason) }, forKey: .skipped)
         try container.encode(

@@ -72,6 +72,12 @@ public struct RestoreReport: Hashable, Sendable {
     public var inTwoSteps = false
     /// What the old tree is called now, if it was to be kept.
     public var keptAs: [UInt8]?
+    /// Of a database: its logs that came with it, by the names that they have now.
+    public var brought: [[UInt8]] = []
+    /// Names that went with what was replaced.
+    public var setAside: [[UInt8]] = []
+    /// The log in the destination's directory that would have been applied to the database under its own name.
+    public var avoided: [UInt8]?
     /// What could not be removed of this restore's own working directory, printable.
     public var remainder: String?
 

@@ -54,6 +54,8 @@ public struct RestoreOptions: Sendable {
     /// Restore set-user-ID bits, capabilities and device nodes. Not from a dataset that is mounted without them to a file system that
     /// honours them: whoever may write the one would be root by the other.
     public var carriesPrivileges = true
+    /// Names in the same directory that go with what is replaced: such as a database's log, which must not be applied to another version.
+    public var companions: [[UInt8]] = []
     /// Asked between files, and between pieces of a file: true calls it off, and what was built is removed.
     public var isStopped: @Sendable () -> Bool
 
@@ -147,7 +149,8 @@ public enum Restorer {
                     + "\(SafeText.line(first.path)): \(first.reason)",
                 remedy: "restore beside it, or another version; the original is as it was")
         }
-        let published = try translating(name) { () throws(CallFailure) in
+        var setAside: [[UInt8]] = []
+        let published = try translating(name) { () throws(CallFailure) -> Published? in
             // Before it has its name, or a power cut could leave the name with half of the content.
             let status = try stage.directory.status(of: Stage.new)
             if status.kind == .file {
@@ -156,7 +159,15 @@ public enum Restorer {
                 try stage.directory.syncFileSystem()
             }
             if options.isStopped() { throw .called(off: stage.parent) }
-            return try put(stage, name, options)
+            setAside = try setCompanionsAside(stage, options)
+            do throws(CallFailure) {
+                if let published = try put(stage, name, options) { return published }
+            } catch {
+                putBack(setAside, stage)
+                throw error
+            }
+            putBack(setAside, stage)
+            return nil
         }
         guard let published else {
             throw RestoreError(
@@ -169,6 +180,7 @@ public enum Restorer {
         report.hasReplaced = published.replacement.hasReplaced
         report.inTwoSteps = published.replacement.inTwoSteps
         report.keptAs = published.keptAs
+        report.setAside = setAside
         if let failure = published.failure {
             report.remainder = "\(SafeText.line(stage.name)) holds what was replaced: \(failure)"
         } else if let remainder = stage.remove() {
@@ -179,6 +191,33 @@ public enum Restorer {
             report.lose("the certainty that a power cut right now leaves it there", error.errno.description, name)
         }
         return report
+    }
+
+    /// Moves what belongs to what is replaced into the stage, with which it is removed.
+    private static func setCompanionsAside(
+        _ stage: Stage, _ options: RestoreOptions
+    ) throws(CallFailure) -> [[UInt8]] {
+        var moved: [[UInt8]] = []
+        do throws(CallFailure) {
+            for name in options.companions {
+                guard let status = try stage.parent.statusIfThere(name) else { continue }
+                guard status.kind != .directory else {
+                    throw CallFailure(tried: "set aside", name: name, errno: .isDirectory, side: .destination)
+                }
+                try stage.parent.rename(name, to: stage.directory, as: Stage.companion(moved.count))
+                moved.append(name)
+            }
+        } catch {
+            putBack(moved, stage)
+            throw error
+        }
+        return moved
+    }
+
+    private static func putBack(_ moved: [[UInt8]], _ stage: Stage) {
+        for (number, name) in moved.enumerated() {
+            _ = try? Publication.putIfFree(Stage.companion(number), of: stage.directory, to: stage.parent, as: name)
+        }
     }
 
     private struct Published {
@@ -264,7 +303,7 @@ public enum Restorer {
     }
 
     /// The directory of what is to be restored, and its name there: empty when it is the snapshot's root.
-    private static func open(_ source: RestoreSource) throws(RestoreError) -> (Opened, [UInt8]) {
+    static func open(_ source: RestoreSource) throws(RestoreError) -> (Opened, [UInt8]) {
         var components = source.path.split(separator: UInt8(ascii: "/")).map(Array.init)
         guard components.allSatisfy(\.isComponent) else {
             throw RestoreError(
@@ -282,7 +321,7 @@ public enum Restorer {
     }
 
     /// A descriptor of our own for a directory.
-    private static func borrow(
+    static func borrow(
         _ descriptor: FileDescriptor, _ side: CallFailure.Side, _ path: [UInt8]
     ) throws(RestoreError) -> Opened {
         let fd = kairos_restore_directory(descriptor.rawValue, ".", false)

@@ -19,6 +19,8 @@ final class Stage {
     static let new = Array("new".utf8)
     /// What stood in the place.
     static let old = Array("old".utf8)
+    /// What belonged to what stood in the place, by number.
+    static func companion(_ number: Int) -> [UInt8] { Array("companion-\(number)".utf8) }
     /// Hard-linked files, each by its inode number in the snapshot.
     static let links = Array("links".utf8)
     /// What is about to change places with what, in case that it is never finished.

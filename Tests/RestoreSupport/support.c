@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -565,4 +566,33 @@ int tree_move_in(uid_t user, const char *from, int directory, const char *name)
 	syscall(SYS_setfsuid, (uid_t)0);
 	syscall(SYS_setfsgid, (gid_t)0);
 	return error;
+}
+
+pid_t tree_hold_lock(const char *path, long start, long length)
+{
+	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+	int ends[2], fd = open(path, O_RDWR | O_CLOEXEC);
+	char byte = 0;
+	pid_t pid;
+
+	if (fd < 0 || pipe(ends))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		byte = fcntl(fd, F_SETLK, &lock) ? 'n' : 'y';
+		if (write(ends[1], &byte, 1) != 1)
+			_exit(1);
+		while (1)
+			pause();
+	}
+	close(fd);
+	if (pid > 0 && (read(ends[0], &byte, 1) != 1 || byte != 'y')) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		pid = -1;
+	}
+	close(ends[0]);
+	close(ends[1]);
+	return pid;
 }

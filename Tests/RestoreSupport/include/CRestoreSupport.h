@@ -52,4 +52,7 @@ int tree_run_and_kill(const char *program, const char *mode, const char *root, c
 /* As a user without privileges, renames a directory into one that is open. 0, or an error number. */
 int tree_move_in(uid_t user, const char *from, int directory, const char *name);
 
+/* A child that holds a lock of fcntl(2) on these bytes until it is killed: its process ID, or -1. */
+pid_t tree_hold_lock(const char *path, long start, long length);
+
 #endif
