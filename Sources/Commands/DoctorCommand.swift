@@ -223,6 +223,9 @@ enum Doctor {
                 ? volume(info, isSeen: volumes, isEnabled: enabled.contains(info.name) || leftOut.contains(info.name))
                 : dataset(info, mounts, isEnabled: enabled.contains(info.name))
         }
+        findings += mounts.problems(of: Set(datasets.map(\.name))).map {
+            Finding(status: .warning, subject: "mounts", detail: $0.text)
+        }
         findings += selection.problems.map {
             Finding(status: .problem, subject: "property", detail: $0.description)
         }
@@ -267,6 +270,13 @@ enum Doctor {
         let mark = isEnabled ? ", enabled" : ""
         if let finding = tooLong(info, isEnabled: isEnabled) { return finding }
         guard let mounted = mounts.dataset(named: info.name), let point = mounted.mountPoints.first else {
+            guard mounts.claimants(of: info.name).isEmpty else {
+                return Finding(
+                    status: isEnabled ? .problem : .warning, subject: "dataset",
+                    detail:
+                        "\(name): mounted as several file systems\(mark): can be snapshotted, its changes cannot be seen",
+                    remedy: "leave ZFS's own mount and unmount the others")
+            }
             return Finding(
                 status: isEnabled ? .warning : .ok, subject: "dataset",
                 detail: "\(name): not mounted here\(mark): can be snapshotted, its changes cannot be seen",

@@ -111,6 +111,7 @@ extension Daemon {
             let changes = new.changes(from: mounts)
             mountHistory.note(from: mounts, to: new, heard: SystemClock.monotonic())
             mounts = new
+            reportRejectedMounts()
             guard !changes.isEmpty else { return }
             for dataset in watched.values { follow(dataset) }
             list()
@@ -168,7 +169,7 @@ extension Daemon {
             return false
         }
         if names.contains(dataset.info.name) { return true }
-        if dataset.isMissing, mounts.dataset(named: dataset.info.name) == nil { return true }
+        if dataset.isMissing, !mounts.isMounted(dataset.info.name) { return true }
         dataset.timesMissing += 1
         if dataset.timesMissing == 3 {
             report(

@@ -74,15 +74,18 @@ extension Daemon {
                 continue
             }
             // What is inherited may be mounted later; a name that was given is meant now.
-            if isNamed(info), watched[info.guid]?.canChangeUnseen == true { failures.append(.notMounted(info.name)) }
+            if isNamed(info), isUnmounted(info) { failures.append(.notMounted(info.name)) }
         }
-        if watched.values.allSatisfy({ isNamed($0.info) && $0.canChangeUnseen }) {
+        if watched.values.allSatisfy({ isNamed($0.info) && isUnmounted($0.info) }) {
             if let failure = failures.first { throw failure }
             if let words = refused.values.sorted().first { throw .nothingToWatch(words) }
         }
         for failure in failures where told.isNew(failure.description) { report(.warning(failure.description)) }
         tellSelection(selection)
     }
+
+    /// Whether it is a file system that is mounted nowhere here: nothing can change in it, and nothing would be seen.
+    private func isUnmounted(_ info: DatasetInfo) -> Bool { info.kind != .volume && !mounts.isMounted(info.name) }
 
     private func isNamed(_ info: DatasetInfo) -> Bool {
         if case .named(let names, _) = configuration.target { names.contains(info.name) } else { false }
@@ -105,9 +108,10 @@ extension Daemon {
         for problem in selection.problems where told.isNew(problem.description) {
             report(.warning(problem.description))
         }
+        reportRejectedMounts()
         for dataset in watched.values {
             let key = "unmounted " + dataset.info.name
-            if !dataset.canChangeUnseen {
+            if !isUnmounted(dataset.info) {
                 everSeen.insert(dataset.info.guid)
                 told.forget(key)
             } else if told.isNew(key) {

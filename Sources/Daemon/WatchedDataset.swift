@@ -137,9 +137,6 @@ final class WatchedDataset {
         slot.groups?.isDirty == true && slot.hidden > hiddenCaptured && slot.changes <= changesCaptured
     }
 
-    /// Probes see none of its changes: it is a file system that is not mounted here.
-    var canChangeUnseen: Bool { mounted == nil && !isVolume }
-
     /// It has no mount and no files: transaction groups alone tell of it.
     var isVolume: Bool { info.kind == .volume }
 

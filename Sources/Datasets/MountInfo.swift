@@ -54,13 +54,16 @@ public struct MountEntry: Hashable, Sendable {
     public var mountPoint: [UInt8]
     /// The file system's type, such as `zfs` or `fuse.zfs`.
     public var fsType: String
-    /// What is mounted: for ZFS the dataset's name.
+    /// What is mounted: for ZFS the dataset's name. A FUSE mount has any text here that its mounter chose.
     public var source: [UInt8]
+    /// The user who mounted a FUSE file system, in numbers of the mounter's user namespace. The kernel writes it, so
+    /// the mounter cannot choose it. Nil for other file systems, and where it is not shown exactly once.
+    public var fuseUser: UInt32?
 
     /// An entry with all its parts.
     public init(
         mountID: Int32, parentID: Int32, device: DeviceNumber, root: [UInt8], mountPoint: [UInt8], fsType: String,
-        source: [UInt8]
+        source: [UInt8], fuseUser: UInt32? = nil
     ) {
         self.mountID = mountID
         self.parentID = parentID
@@ -69,6 +72,7 @@ public struct MountEntry: Hashable, Sendable {
         self.mountPoint = mountPoint
         self.fsType = fsType
         self.source = source
+        self.fuseUser = fuseUser
     }
 }
 
@@ -102,12 +106,22 @@ public struct MountInfo: Hashable, Sendable {
             let device = device(fields[2]),
             !fields[3].isEmpty, fields[4].first == UInt8(ascii: "/"), !fields[separator + 1].isEmpty
         else { return nil }
+        let fsType = String(decoding: unescape(fields[separator + 1]), as: UTF8.self)
         return MountEntry(
             mountID: mountID, parentID: parentID, device: device,
-            root: unescape(fields[3]), mountPoint: unescape(fields[4]),
-            fsType: String(decoding: unescape(fields[separator + 1]), as: UTF8.self),
-            source: unescape(fields[separator + 2])
+            root: unescape(fields[3]), mountPoint: unescape(fields[4]), fsType: fsType,
+            source: unescape(fields[separator + 2]),
+            fuseUser: fsType.hasPrefix("fuse") ? fuseUser(fields.dropFirst(separator + 3)) : nil
         )
+    }
+
+    /// `rw,user_id=0,group_id=0,allow_other`: one field. More than one field is no line of this kernel.
+    private static func fuseUser(_ superOptions: some Collection<some Collection<UInt8>>) -> UInt32? {
+        guard superOptions.count == 1, let options = superOptions.first else { return nil }
+        let key = Array("user_id=".utf8)
+        let users = options.split(separator: UInt8(ascii: ",")).filter { $0.starts(with: key) }
+        guard users.count == 1, let user = users.first else { return nil }
+        return number(user.dropFirst(key.count), as: UInt32.self)
     }
 
     private static func device(_ field: some Collection<UInt8>) -> DeviceNumber? {

@@ -58,55 +58,62 @@ public struct MountTable: Hashable, Sendable {
     public let entries: [MountEntry]
     /// Lines of mountinfo that could not be read.
     public let malformedLines: Int
-    /// The mounted ZFS datasets by the device of their superblock. Snapshots (`tank/a@x`) are left out.
+    /// The mounted ZFS datasets by the device of their superblock, each name once. Snapshots (`tank/a@x`) are left out,
+    /// and what `rejected` has.
     public let datasets: [DeviceNumber: MountedDataset]
+    /// Mounts with the name of a dataset that are not taken for it, sorted by device: see `DatasetClaims`.
+    public let rejected: [RejectedMount]
 
     /// Indices into `entries`.
     private let byMountID: [Int32: Int]
     private let byDevice: [DeviceNumber: [Int]]
+    private let byName: [String: DeviceNumber]
 
     /// A table of these mounts.
-    public init(_ info: MountInfo) {
-        self.init(entries: info.entries, malformedLines: info.malformedLines)
+    ///
+    /// - Parameter hasKernelZFS: the kernel has OpenZFS, so no mount is zfs-fuse's.
+    public init(_ info: MountInfo, hasKernelZFS: Bool = false) {
+        self.init(entries: info.entries, malformedLines: info.malformedLines, hasKernelZFS: hasKernelZFS)
     }
 
     /// A table of these mounts.
-    public init(entries: [MountEntry], malformedLines: Int = 0) {
+    public init(entries: [MountEntry], malformedLines: Int = 0, hasKernelZFS: Bool = false) {
         self.entries = entries
         self.malformedLines = malformedLines
         byMountID = Dictionary(
             entries.enumerated().map { ($0.element.mountID, $0.offset) }, uniquingKeysWith: { _, last in last }
         )
         let tree = MountTree(entries: entries, byMountID: byMountID)
-        byDevice = Dictionary(grouping: entries.indices, by: { entries[$0].device }).mapValues { indices in
+        let byDevice = Dictionary(grouping: entries.indices, by: { entries[$0].device }).mapValues { indices in
             // Only a device with several mounts needs to know which of them can be reached.
             indices.count == 1 ? indices : tree.bestFirst(indices)
         }
-        datasets = byDevice.compactMapValues { indices in Self.dataset(indices.map { entries[$0] }) }
-    }
-
-    private static func dataset(_ mounts: [MountEntry]) -> MountedDataset? {
-        guard let first = mounts.first, let flavour = ZFSFlavour(fsType: first.fsType),
-            let name = String(validating: first.source, as: UTF8.self), !name.isEmpty, !name.contains("@")
-        else { return nil }
-        return MountedDataset(
-            device: first.device, name: name, flavour: flavour,
-            mountPoints: mounts.map(\.mountPoint), mountIDs: mounts.map(\.mountID)
-        )
+        self.byDevice = byDevice
+        let claims = DatasetClaims(
+            byDevice.values.map { indices in indices.map { entries[$0] } }, hasKernelZFS: hasKernelZFS
+        ) { device in !(byDevice[device] ?? []).allSatisfy(tree.isHidden) }
+        datasets = claims.datasets
+        rejected = claims.rejected
+        byName = Dictionary(datasets.values.map { ($0.name, $0.device) }, uniquingKeysWith: min)
     }
 
     /// The dataset on a device.
     public func dataset(on device: DeviceNumber) -> MountedDataset? { datasets[device] }
 
-    /// The mounted dataset of this name; of several devices the lowest.
-    public func dataset(named name: String) -> MountedDataset? {
-        datasets.values.filter { $0.name == name }.min { $0.device < $1.device }
+    /// The mounted dataset of this name; nil also where several mounts claim the name and none is proven: see
+    /// `claimants(of:)`.
+    public func dataset(named name: String) -> MountedDataset? { byName[name].flatMap { datasets[$0] } }
+
+    /// The mounts of different file systems that claim to be this dataset, where ZFS's own cannot be told; else empty.
+    public func claimants(of dataset: String) -> [RejectedMount] {
+        rejected.filter { $0.name == dataset && $0.reason == .ambiguous }
     }
 
+    /// Whether ZFS mounted a dataset of this name here, also where it cannot be told which of several mounts it is.
+    public func isMounted(_ dataset: String) -> Bool { byName[dataset] != nil || !claimants(of: dataset).isEmpty }
+
     /// The mount points of a dataset, the best first; empty when it is not mounted here.
-    public func mountPoints(of dataset: String) -> [[UInt8]] {
-        datasets.values.filter { $0.name == dataset }.sorted { $0.device < $1.device }.flatMap(\.mountPoints)
-    }
+    public func mountPoints(of dataset: String) -> [[UInt8]] { self.dataset(named: dataset)?.mountPoints ?? [] }
 
     /// The mount with this ID.
     public func entry(mountID: Int32) -> MountEntry? { byMountID[mountID].map { entries[$0] } }

@@ -1,3 +1,4 @@
+import Glibc
 import SystemPackage
 
 /// Why a mount table could not be read.
@@ -63,7 +64,8 @@ extension MountTable {
                 throw MountTableError(operation: "read", path: SafeText.line(path), errno: nil)
             }
         }
-        return MountTable(MountInfo(parsing: bytes))
+        // In /sys/module also when it is built in.
+        return MountTable(MountInfo(parsing: bytes), hasKernelZFS: access("/sys/module/zfs/version", F_OK) == 0)
     }
 
     private static func failure(_ operation: String, _ path: String, _ error: any Error) -> MountTableError {

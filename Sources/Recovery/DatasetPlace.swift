@@ -100,14 +100,7 @@ public struct PlaceFinder: Sendable {
                 description:
                     "\(shown): its mount is not in /proc/self/mountinfo; try again, or from outside a container")
         }
-        guard let flavour = ZFSFlavour(fsType: entry.fsType) else {
-            throw PlaceError(
-                description:
-                    "\(shown) lies on no ZFS dataset but on \(SafeText.line(entry.fsType, limit: 40)), which has no snapshots"
-            )
-        }
-        let source = String(decoding: entry.source, as: UTF8.self)
-        let dataset = source.split(separator: "@", omittingEmptySubsequences: false).first.map(String.init) ?? source
+        let live = try dataset(of: entry, shown)
         guard Self.isWithin(directory, entry.mountPoint) else {
             throw PlaceError(
                 description: "\(shown): the mount table says that it is not below its mount point; try again")
@@ -116,24 +109,51 @@ public struct PlaceFinder: Sendable {
         let root = Self.trimmed(entry.root)
         let below = Self.trimmed(Array(directory.dropFirst(Self.trimmed(entry.mountPoint).count + 1)))
         let path = walk.gone.reduce(PathBytes.join(root, below), PathBytes.join)
-        let live = table.datasets.values.first { $0.name == dataset }
-        let mounts = live?.mountIDs.compactMap { table.entry(mountID: $0) } ?? []
-        guard let live, let mount = mounts.first(where: { $0.root == [PathBytes.slash] }) else {
-            throw PlaceError(
-                description:
-                    "\(SafeText.line(dataset)) is not mounted as a whole: 'zfs mount \(SafeText.line(dataset))' first")
+        let mounts = live.mountIDs.compactMap { table.entry(mountID: $0) }
+        guard let mount = mounts.first(where: { $0.root == [PathBytes.slash] }) else {
+            throw Self.notMounted(live.name, "is not mounted as a whole")
         }
         return DatasetPlace(
-            dataset: dataset, flavour: flavour, mountPoint: mount.mountPoint, device: live.device, path: path,
+            dataset: live.name, flavour: live.flavour, mountPoint: mount.mountPoint, device: live.device, path: path,
             absolute: walk.path, exists: walk.isThere, snapshot: walk.snapshot,
-            mountedSnapshots: snapshots(of: dataset, below: mount.mountPoint))
+            mountedSnapshots: snapshots(of: live.name, below: mount.mountPoint))
+    }
+
+    /// The dataset whose files, or whose snapshot's files, a mount shows. The device tells, never the name alone: any
+    /// user can give a FUSE mount the name of a dataset.
+    private func dataset(of entry: MountEntry, _ shown: String) throws(PlaceError) -> MountedDataset {
+        if let dataset = table.dataset(on: entry.device) { return dataset }
+        if let mount = table.rejected.first(where: { $0.device == entry.device }) {
+            let claimants = table.claimants(of: mount.name)
+            throw PlaceError(
+                description: "\(shown): " + (claimants.isEmpty ? "\(mount)" : MountTable.ambiguity(claimants)))
+        }
+        guard let flavour = ZFSFlavour(fsType: entry.fsType) else {
+            throw PlaceError(
+                description:
+                    "\(shown) lies on no ZFS dataset but on \(SafeText.line(entry.fsType, limit: 40)), which has no snapshots"
+            )
+        }
+        let source = String(decoding: entry.source, as: UTF8.self)
+        let name = source.split(separator: "@", omittingEmptySubsequences: false).first.map(String.init) ?? source
+        if let dataset = table.dataset(named: name), dataset.flavour == flavour { return dataset }
+        let claimants = table.claimants(of: name)
+        guard claimants.isEmpty else {
+            throw PlaceError(description: "\(shown): \(MountTable.ambiguity(claimants))")
+        }
+        throw Self.notMounted(name, "is not mounted")
+    }
+
+    private static func notMounted(_ dataset: String, _ fault: String) -> PlaceError {
+        let name = SafeText.line(dataset)
+        return PlaceError(description: "\(name) \(fault): 'zfs mount \(name)' first")
     }
 
     private func snapshots(of dataset: String, below mountPoint: [UInt8]) -> Set<String> {
         let source = Array((dataset + "@").utf8)
         let point = PathBytes.join(mountPoint == [PathBytes.slash] ? [] : mountPoint, Array(".zfs/snapshot/".utf8))
         var names: Set<String> = []
-        for entry in table.entries where entry.source.starts(with: source) {
+        for entry in table.entries where entry.fsType == "zfs" && entry.source.starts(with: source) {
             let name = entry.source.dropFirst(source.count)
             if entry.mountPoint.elementsEqual(point + name) { names.insert(String(decoding: name, as: UTF8.self)) }
         }
@@ -157,9 +177,8 @@ extension PlaceFinder {
     public static func unmounted(over place: [UInt8], among datasets: [DatasetInfo], _ table: MountTable)
         -> [DatasetInfo]
     {
-        let mounted = Set(table.datasets.values.map(\.name))
-        return datasets.filter { dataset in
-            guard dataset.kind == .filesystem, !mounted.contains(dataset.name), let point = dataset.mountPoint,
+        datasets.filter { dataset in
+            guard dataset.kind == .filesystem, !table.isMounted(dataset.name), let point = dataset.mountPoint,
                 point.hasPrefix("/"), point != "/"
             else { return false }
             return isWithin(place, Array(point.utf8))

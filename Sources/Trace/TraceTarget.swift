@@ -8,12 +8,15 @@ import Tracing
 public struct TraceTarget: Sendable {
     public enum Failure: Error, Sendable, CustomStringConvertible {
         case neither(String, Errno)
+        /// Several mounts claim to be this dataset; what is wrong, printable.
+        case ambiguous(String)
 
         public var description: String {
             switch self {
             case .neither(let name, let errno):
                 "\(SafeText.line(name)) is neither a mounted dataset nor a path that is there (\(errno)): "
                     + "name a directory, a file or a dataset of 'zfs list'"
+            case .ambiguous(let problem): problem
             }
         }
     }
@@ -31,6 +34,9 @@ public struct TraceTarget: Sendable {
             dataset = name
             return
         }
+        if !mounts.claimants(of: name).isEmpty, let problem = mounts.problems(of: [name]).last {
+            throw .ambiguous(problem.text)
+        }
         guard let real = realpath(name, nil) else { throw .neither(name, Errno(rawValue: kairos_errno_value())) }
         defer { free(real) }
         paths = [Array(UnsafeRawBufferPointer(start: real, count: strlen(real)))]
@@ -46,9 +52,7 @@ public struct TraceTarget: Sendable {
     /// What it means under these mounts: the tree in its own file system, and what is mounted below.
     public func trees(_ mounts: MountTable) -> [TracedTree] {
         if let dataset {
-            return mounts.datasets.values.filter { $0.name == dataset }.map {
-                TracedTree(device: $0.device, extent: .all)
-            }
+            return mounts.dataset(named: dataset).map { [TracedTree(device: $0.device, extent: .all)] } ?? []
         }
         return paths.flatMap { path in
             let below = mounts.entries.filter { $0.mountPoint != path && TraceFilter.isBelow($0.mountPoint, path) }

@@ -127,7 +127,7 @@ private func path(_ bytes: [UInt8]?) -> String? { bytes.map { String(decoding: $
 @Suite struct MountTableTests {
     let text = #"""
         27 1 8:1 / / rw - ext4 /dev/sda1 rw
-        42 27 0:39 / /tank rw - fuse.zfs tank rw
+        42 27 0:39 / /tank rw - fuse.zfs tank rw,user_id=0,group_id=0,allow_other
         43 42 0:40 / /tank/a rw - zfs tank/a rw
         44 27 0:40 /sub /bind rw - zfs tank/a rw
         45 42 0:41 / /tank/sp\040ace rw - zfs tank/sp\040ace rw
@@ -195,7 +195,7 @@ private func path(_ bytes: [UInt8]?) -> String? { bytes.map { String(decoding: $
         let after = table(
             #"""
             27 1 8:1 / / rw - ext4 /dev/sda1 rw
-            42 27 0:39 / /pool rw - fuse.zfs tank rw
+            42 27 0:39 / /pool rw - fuse.zfs tank rw,user_id=0,group_id=0
             43 42 0:40 / /tank/a rw - zfs tank/renamed rw
             48 42 0:50 / /tank/c rw - zfs tank/c rw
             """#

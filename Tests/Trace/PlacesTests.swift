@@ -52,7 +52,7 @@ private let mounts: MountTable = {
     {
         MountEntry(
             mountID: id, parentID: id == 20 ? 1 : 20, device: DeviceNumber(kernel: device), root: ascii(root),
-            mountPoint: ascii(point), fsType: type, source: ascii(source))
+            mountPoint: ascii(point), fsType: type, source: ascii(source), fuseUser: 0)
     }
     return MountTable(entries: [
         entry(20, root, "/", "/", "ext4", "/dev/sda1"), entry(30, home, "/", "/home", "zfs", "tank/home"),

@@ -69,4 +69,22 @@ int support_unmount(const char *target);
 /* A terminal of 80 columns: its master, non-blocking, and the path of what a program opens. -1 with errno on failure. */
 int support_terminal(char *path, size_t size);
 
+/* A FUSE file system that answers nothing but its mount, and whose mount says that it is a dataset of zfs-fuse. */
+struct support_fuse;
+enum support_fuse_mounter {
+	/* The user 65534 by the setuid fusermount: root cannot look into it. */
+	SUPPORT_FUSE_USER,
+	/* The same as fusermount makes it where /etc/fuse.conf has user_allow_other: requests of root come to the server. */
+	SUPPORT_FUSE_USER_FOR_ALL,
+	/* Root, as zfs-fuse itself. */
+	SUPPORT_FUSE_ROOT,
+};
+bool support_has_fusermount(void);
+/* NULL with errno when there is none. The directory has to belong to the mounter. */
+struct support_fuse *support_fuse_mount(const char *name, const char *directory, enum support_fuse_mounter mounter);
+/* How many requests of processes whose executable is called kairos came to it. */
+unsigned support_fuse_requests(const struct support_fuse *fuse);
+/* Unmounts it and ends the server. */
+void support_fuse_end(struct support_fuse *fuse);
+
 #endif
