@@ -104,14 +104,24 @@ private final class DeletedReader<Store: SnapshotStore> {
                 continue
             }
             compared += 1
+            var model: TreeListing?
             if newer?.place != missing {
-                guard let listing = try list(missing, like: nil) else { continue }
+                // The live files after the newest snapshot: what they have of it need not be read.
+                if missing == now { model = try list(last, like: nil) }
+                let listing: TreeListing?
+                if let model {
+                    listing = try listLive(like: model, last)
+                } else {
+                    listing = try list(missing, like: nil)
+                }
+                guard let listing else { continue }
                 newer = (missing, listing)
             }
             guard let later = newer?.listing else { continue }
             // One that cannot be looked at is passed over: its predecessor is compared in its place.
             var older = last
-            var listing = try list(older, like: later)
+            var listing = model
+            if listing == nil { listing = try list(older, like: later) }
             while listing == nil, let before = (0..<older).last(where: { passedOver[$0] == nil }) {
                 older = before
                 listing = try list(older, like: later)
@@ -229,6 +239,17 @@ private final class DeletedReader<Store: SnapshotStore> {
         return try look(index) { [directory] (tree) throws(TreeFault) in
             var listing = TreeListing()
             try listing.add(directory, of: tree, like: newer, settled: settled)
+            return listing
+        }
+    }
+
+    /// - Parameter newest: a listing of a snapshot, and its place.
+    private func listLive(like newest: TreeListing, _ place: Int) throws(TreeFault) -> TreeListing? {
+        let isCoarse = store.hasCoarseTimes
+        let settled = isCoarse ? snapshots[place].time.milliseconds / 1000 - 1 : .max
+        return try look(now) { [directory] (tree) throws(TreeFault) in
+            var listing = TreeListing()
+            try listing.add(directory, of: tree, like: newest, settled: settled, sparing: isCoarse)
             return listing
         }
     }

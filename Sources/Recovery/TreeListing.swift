@@ -14,9 +14,12 @@ struct TreeListing {
     /// What is below a directory may change without it, so each is looked at; its names are taken from a listing of another state where its
     /// times, its size and its links say that none came or went.
     ///
-    /// - Parameter settled: seconds since 1970; a directory that changed then or later is read, whatever its times say.
+    /// - Parameters:
+    ///   - settled: seconds since 1970; a directory that changed then or later is read, whatever its times say.
+    ///   - sparing: such a directory is not read either if a look at each name of the other listing shows that it holds
+    ///     the same. With zfs-fuse and `atime=on` each reading changes the dataset.
     mutating func add(
-        _ top: [UInt8], of tree: any FileTree, like other: TreeListing?, settled: Int64
+        _ top: [UInt8], of tree: any FileTree, like other: TreeListing?, settled: Int64, sparing: Bool = false
     ) throws(TreeFault) {
         var left = [top]
         while let path = left.popLast() {
@@ -24,9 +27,12 @@ struct TreeListing {
             if directory == nil {
                 // Another file system may be mounted on it, whose root this would be: then it has no entries either.
                 guard let status = try tree.status(of: path), status.kind == .directory else { continue }
-                if let same = other?.directories[path], same.status.isSameDirectory(as: status),
-                    status.changed.seconds < settled
-                {
+                var same = other?.directories[path]
+                if let known = same, !known.status.isSameDirectory(as: status) { same = nil }
+                if let known = same, status.changed.seconds >= settled {
+                    if !sparing { same = nil } else if try !Self.holds(known.entries, path, status, tree) { same = nil }
+                }
+                if let same {
                     directory = Directory(status: status, entries: same.entries)
                 } else {
                     guard let entries = try tree.entries(of: path) else { continue }
@@ -43,6 +49,19 @@ struct TreeListing {
             }
             directories[path] = directory
         }
+    }
+
+    /// Whether a directory of ZFS holds these entries and no others: its size is the number of its names, `.` and `..` among them.
+    private static func holds(
+        _ entries: [DirectoryEntry], _ path: [UInt8], _ status: FileStatus, _ tree: any FileTree
+    ) throws(TreeFault) -> Bool {
+        guard status.size == UInt64(entries.count) + 2 else { return false }
+        for entry in entries {
+            guard let found = try tree.status(of: PathBytes.join(path, entry.name)), found.inode == entry.inode,
+                entry.kind == nil || entry.kind == found.kind
+            else { return false }
+        }
+        return true
     }
 
     subscript(path: [UInt8]) -> Directory? { directories[path] }

@@ -5,24 +5,25 @@ import Datasets
 import Glibc
 import SystemPackage
 
-/// Clones of snapshots to read them by, where ZFS has no other way: `POOL/kairos-view-PID-NUMBER`, read-only, mounted where root alone comes to.
+/// Clones of snapshots to read them by, where ZFS has no other way: `POOL/kairos-view-PID-NUMBER`, read-only, mounted in a directory that only root
+/// can enter.
 ///
 /// A few are there at once. Those of a process that was killed are destroyed by the next one that makes some: name, `kairos:view` (process
 /// and its start) and being a clone must agree, and the process must be gone.
 struct ViewClones {
     /// Of a process: `PID:START`, in ticks since the machine's start.
     static let property = "kairos:view"
-    private static let parent = "/run/kairos"
+    /// For root alone, and never removed. `kairos run` resolves the path of each removed mount point a moment later: if the
+    /// directory above it were gone too, the path could lead anywhere, and every watched dataset would have to be checked.
+    private static let directory = "/run/kairos/views"
     private static let most = 4
 
     private struct Clone {
         var snapshot: String
         var name: String
-        /// Holds the mount point.
-        var directory: String
+        var mountPoint: String
         /// Something of it is kept open: it stays until all go.
         var isHeld = false
-        var mountPoint: String { directory + "/mnt" }
     }
 
     private let command: ZFSCommand
@@ -73,10 +74,10 @@ struct ViewClones {
         number += 1
         let own = "\(DatasetInfo.viewPrefix)\(getpid())-\(number)"
         var clone = Clone(
-            snapshot: snapshot, name: DatasetName.pool(of: dataset) + "/" + own, directory: "\(Self.parent)/\(own)")
-        _ = mkdir(Self.parent, 0o755)
-        guard mkdir(clone.directory, 0o700) == 0 || errno == EEXIST, chmod(clone.directory, 0o700) == 0 else {
-            throw .failed("make \(clone.directory), to mount a clone on", Errno(rawValue: errno))
+            snapshot: snapshot, name: DatasetName.pool(of: dataset) + "/" + own, mountPoint: "\(Self.directory)/\(own)")
+        _ = mkdir("/run/kairos", 0o755)
+        guard mkdir(Self.directory, 0o700) == 0 || errno == EEXIST, chmod(Self.directory, 0o700) == 0 else {
+            throw .failed("make \(Self.directory), to mount a clone in", Errno(rawValue: errno))
         }
         let options = [
             "readonly=on", "canmount=noauto", "mountpoint=\(clone.mountPoint)", "\(Self.property)=\(owner)",
@@ -86,7 +87,6 @@ struct ViewClones {
         do throws(ZFSError) {
             try run(["clone"] + options.flatMap { ["-o", $0] } + ["\(dataset)@\(snapshot)", clone.name])
         } catch {
-            rmdir(clone.directory)
             if error.kind == .datasetMissing { throw .gone }
             throw .impossible("it can be read by a clone alone here, and that failed: \(error)")
         }
@@ -95,8 +95,8 @@ struct ViewClones {
         // zfs-fuse mounts it by itself, and complains of a second time.
         if !isFuse { _ = try? run(["mount", clone.name]) }
         var parent = recovery_status()
-        guard recovery_status(AT_FDCWD, clone.directory, &parent) == 0 else {
-            throw .failed("look at \(clone.directory)", Errno(rawValue: errno))
+        guard recovery_status(AT_FDCWD, Self.directory, &parent) == 0 else {
+            throw .failed("look at \(Self.directory)", Errno(rawValue: errno))
         }
         return try Self.open(clone.mountPoint, parent)
     }
@@ -116,14 +116,14 @@ struct ViewClones {
     }
 
     private func destroy(_ clone: Clone, _ problems: inout [String]) {
-        if let why = destroy(clone.name, clone.directory) {
+        if let why = destroy(clone.name, clone.mountPoint) {
             problems.append(
                 "the temporary clone \(SafeText.line(clone.name)) is still there (the next look removes it): \(why)")
         }
     }
 
     /// Nil when it is gone.
-    private func destroy(_ name: String, _ directory: String) -> String? {
+    private func destroy(_ name: String, _ mountPoint: String) -> String? {
         var last = ""
         // zfs-fuse calls a file system busy for a moment after a file in it was closed.
         for pause in [1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000, 0] as [UInt32] {
@@ -140,8 +140,7 @@ struct ViewClones {
             break
         }
         guard last.isEmpty else { return last }
-        rmdir(directory + "/mnt")
-        rmdir(directory)
+        rmdir(mountPoint)
         return nil
     }
 
@@ -176,8 +175,7 @@ struct ViewClones {
                 let origin = own["origin"]?.value, origin.contains("@"),
                 Self.isDead(mark.value, pid)
             else { continue }
-            let directory = "\(Self.parent)/" + name.dropFirst(pool.count + 1)
-            let why = destroy(name, directory)
+            let why = destroy(name, "\(Self.directory)/" + name.dropFirst(pool.count + 1))
             told.append(
                 "the temporary clone \(SafeText.line(name)), which a Kairos that was killed left, "
                     + (why.map { "cannot be removed: \($0)" } ?? "was removed"))
