@@ -39,12 +39,16 @@ struct DeletedCommand: ParsableCommand {
     mutating func run() throws {
         let since = try since.map { try options.moment($0, option: "--since").first }
         let session = try RecoverySession(directory ?? ".", options)
-        let below = directory == nil ? [] : session.place.path
         let deleted = try session.look {
-            try DeletedFiles.read(
-                below: below, from: session.view, dataset: session.view.guid, history: session.history, since: since,
-                all: all, onHistoryFailure: RecoverySession.historyFailed)
+            try session.atPlaces {
+                try DeletedFiles.read(
+                    below: directory == nil ? [] : session.place.path, from: session.view, dataset: session.view.guid,
+                    history: session.history, since: since, all: all, onHistoryFailure: RecoverySession.historyFailed)
+            } isFound: {
+                !$0.entries.isEmpty || session.place.exists
+            }
         }
+        let below = directory == nil ? [] : session.place.path
         session.tellPassedOver(deleted.passedOver)
         if options.json {
             Output.line(Output.json(deleted.entries.map { JSONDeleted($0, session) }))

@@ -9,7 +9,8 @@ struct LogCommand: ParsableCommand {
         discussion: """
             One line for each version, the oldest first: since when (the time of the first snapshot that has it), how large, in how many \
             snapshots, and the last of these. Any snapshot counts, whoever made it. The file may be gone, and its directory too. A file that \
-            was renamed is followed to its older names. A directory's own entry is meant, not what is in it.
+            was renamed is followed to its older names. A directory's own entry is meant, not what is in it. A symbolic link on the way is \
+            followed as it is now; if that leads to nothing, the name is looked for as it was. (MOUNTPOINT/.zfs/snapshot/NAME/PATH: as it was first.)
 
             Two versions differ in inode, size, owner, mode or times. Numbers stay the same as long as no snapshot is destroyed; 'kairos cat', \
             'diff' and 'restore' take them.
@@ -44,6 +45,7 @@ struct LogCommand: ParsableCommand {
         if let bound = history.searchBound {
             options.remark("where it came from or went to was looked for among \(bound) names, and no further")
         }
+        session.tellLink()
         guard history.versions.isEmpty else { return }
         let count = Human.count(history.snapshots.count, "snapshot")
         options.remark(

@@ -96,13 +96,18 @@ enum PlaceLookup {
     /// - Throws: an error that describes itself in one printable line, with what to do.
     static func place(
         of bytes: [UInt8], links: PlaceFinder.Links, _ command: ZFSCommand
-    ) throws -> DatasetPlace {
+    ) throws -> DatasetPlace { try places(of: bytes, links: links, command)[0] }
+
+    /// All that a path may mean, as `PlaceFinder.places` has it.
+    static func places(
+        of bytes: [UInt8], links: PlaceFinder.Links, _ command: ZFSCommand
+    ) throws -> [DatasetPlace] {
         let table = try MountTable.read()
         let isAbsolute = bytes.first == UInt8(ascii: "/")
         let directory = isAbsolute ? [] : try PlaceFinder.workingDirectory()
-        let place: DatasetPlace
+        let places: [DatasetPlace]
         do throws(PlaceError) {
-            place = try PlaceFinder(table, directory: directory, links: links).find(bytes)
+            places = try PlaceFinder(table, directory: directory, links: links).places(of: bytes)
         } catch {
             let absolute = isAbsolute ? bytes : directory + [UInt8(ascii: "/")] + bytes
             if let remedy = unmounted(over: absolute, beyond: [], command, table) {
@@ -110,10 +115,11 @@ enum PlaceLookup {
             }
             throw error
         }
+        let place = places[0]
         if !place.exists, let remedy = unmounted(over: place.absolute, beyond: place.mountPoint, command, table) {
             throw PlaceError(description: remedy)
         }
-        return place
+        return places
     }
 
     /// What is to be mounted over a path, or on the way to it, and is not.
@@ -133,9 +139,15 @@ enum PlaceLookup {
 
 /// The dataset of a path, open for looking back.
 final class RecoverySession {
-    let place: DatasetPlace
-    let view: DatasetView
+    private(set) var place: DatasetPlace
+    private(set) var view: DatasetView
     let history: (any ChangeHistory)?
+    /// What else the path may mean.
+    private let others: [DatasetPlace]
+    /// By dataset.
+    private var views: [String: DatasetView]
+    private let command: ZFSCommand
+    private let options: LookOptions
     private let stop: LateStop
 
     init(_ path: String, _ options: LookOptions) throws {
@@ -145,20 +157,27 @@ final class RecoverySession {
         self.stop = stop
         let history = try options.journal.open()
         self.history = history
+        self.command = command
+        self.options = options
         do {
-            place = try PlaceLookup.place(of: RawArgument.bytes(of: path), links: .followed, command)
+            let places = try PlaceLookup.places(of: RawArgument.bytes(of: path), links: .followed, command)
+            place = places[0]
+            others = Array(places.dropFirst())
             view = try DatasetView(place, command, history: history, isStopped: { stop.isSet })
         } catch {
             throw Output.failure("\(error)", status: 2)
         }
+        views = [view.dataset: view]
         if view.usesClones { stop.arm() }
     }
 
     /// Runs what looks at snapshots, and cleans up after it whatever happened.
     func look<Value>(_ body: () throws -> Value) throws -> Value {
         defer {
-            view.close()
-            for problem in view.problems { Output.message(problem) }
+            for view in views.values {
+                view.close()
+                for problem in view.problems { Output.message(problem) }
+            }
         }
         do { return try body() } catch TreeFault.stopped {
             throw ExitCode(128 + (stop.number ?? SIGTERM))
@@ -169,16 +188,63 @@ final class RecoverySession {
         }
     }
 
-    func read() throws(TreeFault) -> FileHistory {
-        try FileHistory.read(
-            place.path, from: view, dataset: view.guid, history: history, onHistoryFailure: Self.historyFailed)
+    /// Does `body` at the place where the path leads now. If that finds nothing, then at the others: a link on the way may have the name of
+    /// a directory that the snapshots have.
+    func atPlaces<Value>(_ body: () throws -> Value, isFound: (Value) -> Bool = { _ in true }) throws -> Value {
+        let first: Result<Value, any Error>
+        do {
+            let value = try body()
+            if isFound(value) { return value }
+            first = .success(value)
+        } catch let error as SelectionFault { first = .failure(error) }
+        let start = (place, view)
+        for other in others {
+            do {
+                place = other
+                view =
+                    try views[other.dataset] ?? DatasetView(other, command, history: history) { [stop] in stop.isSet }
+                views[view.dataset] = view
+                if view.usesClones { stop.arm() }
+                let value = try body()
+                guard isFound(value) else { continue }
+                if let link = place.link {
+                    options.remark(
+                        "\(SafeText.line(link, limit: 300)) is a symbolic link now; this is what its name was before")
+                }
+                return value
+            } catch TreeFault.stopped { throw TreeFault.stopped } catch {}
+        }
+        (place, view) = start
+        return try first.get()
+    }
+
+    func read() throws -> FileHistory {
+        try atPlaces {
+            try FileHistory.read(
+                place.path, from: view, dataset: view.guid, history: history, onHistoryFailure: Self.historyFailed)
+        } isFound: {
+            !$0.versions.isEmpty || $0.live != nil
+        }
+    }
+
+    /// Where a link on the way was followed: how to ask for what its name was before.
+    func tellLink() {
+        guard let other = others.first, let link = other.link, place.link == nil, let last = view.snapshots.last,
+            other.dataset == view.dataset
+        else { return }
+        let named = PathBytes.join(Array(".zfs/snapshot/\(last.name)".utf8), other.path)
+        options.remark(
+            "\(SafeText.line(link, limit: 300)) is a symbolic link: this is \(shown(place.path)); "
+                + "if a directory had its name before: 'kairos log \(shown(named))'")
     }
 
     /// The one version that is meant: where none is named, that of the snapshot in the path, or the newest.
     func find(_ selector: VersionSelector?) throws -> FoundVersion {
-        try FileHistory.find(
-            selector ?? place.snapshot.map(VersionSelector.snapshot) ?? .newest, of: place.path, from: view,
-            dataset: view.guid, history: history, onHistoryFailure: Self.historyFailed)
+        try atPlaces {
+            try FileHistory.find(
+                selector ?? place.snapshot.map(VersionSelector.snapshot) ?? .newest, of: place.path, from: view,
+                dataset: view.guid, history: history, onHistoryFailure: Self.historyFailed)
+        }
     }
 
     /// Before what waits for others.

@@ -42,13 +42,19 @@ final class VersionLookup {
     ///   - selector: nil: that of the snapshot in the path, or the newest that is not what is there now.
     /// - Throws: an error that describes itself in one printable line: what was looked for, where, and what to do.
     func version(of path: [UInt8], _ selector: VersionSelector?) throws -> RestorableVersion {
-        // Links are not followed: who owns a directory on the way could lead root elsewhere by one.
+        // Links are not followed: the owner of a directory on the way could lead root elsewhere by one. They are names of what was there before.
         let place = try PlaceLookup.place(of: path, links: .refused, command)
         let view = try views[place.dataset] ?? DatasetView(place, command, history: history, isStopped: isStopped)
         views[place.dataset] = view
-        let found = try FileHistory.find(
-            selector ?? place.snapshot.map(VersionSelector.snapshot) ?? .other, of: place.path, from: view,
-            dataset: view.guid, history: history, onHistoryFailure: RecoverySession.historyFailed)
+        let found: FoundVersion
+        do {
+            found = try FileHistory.find(
+                selector ?? place.snapshot.map(VersionSelector.snapshot) ?? .other, of: place.path, from: view,
+                dataset: view.guid, history: history, onHistoryFailure: RecoverySession.historyFailed)
+        } catch let error as SelectionFault {
+            if let link = place.link { throw PlaceError(link: link) }
+            throw error
+        }
         let root = HeldRoot(try view.root(of: found.snapshot))
         let snapshot = view.snapshots[found.snapshot]
         return RestorableVersion(

@@ -21,6 +21,8 @@ public struct DatasetPlace: Sendable, Hashable {
     public var snapshot: String?
     /// Those of the dataset's snapshots, after `@`, that ZFS had mounted below `.zfs/snapshot` when the mounts were read.
     public var mountedSnapshots: Set<String> = []
+    /// A symbolic link on the way that was taken for the name of a directory that is gone. Absolute.
+    public var link: [UInt8]?
 }
 
 /// Why a path's dataset cannot be told. Printable, with what to do.
@@ -28,17 +30,24 @@ public struct PlaceError: Error, Sendable, Hashable, CustomStringConvertible {
     public var description: String
 
     public init(description: String) { self.description = description }
+
+    /// - Parameter link: the absolute path of a link that is not followed.
+    public init(link: [UInt8]) {
+        description =
+            "\(SafeText.line(link, limit: 300)) is a symbolic link on the way: give the real path ('realpath' shows it)"
+    }
 }
 
 /// Finds the dataset of a path that may not exist any more.
 ///
-/// What exists of the path is gone step by step, symbolic links followed as everywhere; the last component's own is meant itself, and what
-/// is gone cannot be a link. The directory that the way ends in tells the mount, the mount the dataset.
+/// What exists of the path is gone step by step, symbolic links followed as everywhere; the last component's own is meant itself. The
+/// directory that the way ends in tells the mount, the mount the dataset. A link of today may have the name of a directory of then: so the
+/// path has a further place for each link on the way.
 public struct PlaceFinder: Sendable {
     /// What becomes of a symbolic link on the way.
     public enum Links: Sendable {
         case followed
-        /// Whoever owns a directory on the way could lead elsewhere by one.
+        /// It is the name of a directory that is gone: the owner of a directory on the way could lead elsewhere by a link.
         case refused
     }
 
@@ -72,16 +81,41 @@ public struct PlaceFinder: Sendable {
     }
 
     /// Finds a path's place.
-    public func find(_ path: [UInt8]) throws(PlaceError) -> DatasetPlace {
+    public func find(_ path: [UInt8]) throws(PlaceError) -> DatasetPlace { try places(of: path)[0] }
+
+    /// Finds all that a path may mean, at least one place, the likeliest first.
+    ///
+    /// That is where the links on the way lead now; then, for each of them, what is called so in the snapshots. Below `.zfs/snapshot/NAME`
+    /// a name as it was is likelier than a link of today.
+    public func places(of path: [UInt8]) throws(PlaceError) -> [DatasetPlace] {
         guard !path.isEmpty else { throw PlaceError(description: "an empty path: name a file or directory") }
         let whole = path.first == PathBytes.slash ? path : directory + [PathBytes.slash] + path
         var walk = try PathWalk(whole, table, links)
         defer { walk.close() }
-        try walk.go()
-        return try place(walk)
+        var fault: PlaceError?
+        var followed: DatasetPlace?
+        do throws(PlaceError) {
+            try walk.go()
+            followed = try place(walk)
+        } catch { fault = error }
+        let named = walk.named.compactMap { try? place($0) }
+        let all =
+            followed?.snapshot == nil ? [followed].compactMap { $0 } + named : named + [followed].compactMap { $0 }
+        if all.isEmpty, let fault { throw fault }
+        // A link that leads to itself is met many times.
+        return all.enumerated().filter { index, place in
+            !all[..<index].contains { $0.dataset == place.dataset && $0.path == place.path }
+        }.map(\.element)
     }
 
     private func place(_ walk: PathWalk) throws(PlaceError) -> DatasetPlace {
+        do throws(PlaceError) { return try placed(walk) } catch {
+            // Beyond a link that is not followed nothing else is worth saying.
+            throw links == .refused ? walk.link.map(PlaceError.init(link:)) ?? error : error
+        }
+    }
+
+    private func placed(_ walk: PathWalk) throws(PlaceError) -> DatasetPlace {
         let shown = SafeText.line(walk.path, limit: 300)
         var status = recovery_status()
         guard recovery_status(walk.directory.rawValue, "", &status) == 0,
@@ -116,7 +150,7 @@ public struct PlaceFinder: Sendable {
         return DatasetPlace(
             dataset: live.name, flavour: live.flavour, mountPoint: mount.mountPoint, device: live.device, path: path,
             absolute: walk.path, exists: walk.isThere, snapshot: walk.snapshot,
-            mountedSnapshots: snapshots(of: live.name, below: mount.mountPoint))
+            mountedSnapshots: snapshots(of: live.name, below: mount.mountPoint), link: walk.link)
     }
 
     /// The dataset whose files, or whose snapshot's files, a mount shows. The device tells, never the name alone: any
@@ -203,6 +237,10 @@ private struct PathWalk {
     private var links = 0
     /// Of `.zfs/snapshot/NAME` on the way.
     private(set) var snapshot: String?
+    /// The link that was taken for a name.
+    private(set) var link: [UInt8]?
+    /// The same way with one of the links that were followed taken for a name.
+    private(set) var named: [PathWalk] = []
 
     var existing: [UInt8] { [PathBytes.slash] + done.joined(separator: [PathBytes.slash]) }
     var path: [UInt8] { [PathBytes.slash] + (done + gone).joined(separator: [PathBytes.slash]) }
@@ -220,7 +258,10 @@ private struct PathWalk {
         return FileDescriptor(rawValue: raw)
     }
 
-    func close() { try? directory.close() }
+    func close() {
+        try? directory.close()
+        for walk in named { walk.close() }
+    }
 
     mutating func go() throws(PlaceError) {
         while !rest.isEmpty {
@@ -268,6 +309,21 @@ private struct PathWalk {
             description: "cannot look at \(SafeText.line(existing + [PathBytes.slash] + name, limit: 300)): \(number)")
     }
 
+    /// Notes what the path is with a link as a name. What is behind a name that is gone and goes up again has no meaning of its own.
+    private mutating func addNamed(_ name: [UInt8]) throws(PlaceError) {
+        guard !rest.contains(where: { $0.elementsEqual("..".utf8) }) else { return }
+        let raw = fcntl(directory.rawValue, F_DUPFD_CLOEXEC, 0)
+        guard raw >= 0 else { throw failure(name) }
+        var walk = self
+        walk.directory = FileDescriptor(rawValue: raw)
+        walk.named = []
+        walk.link = PathBytes.join(existing, name)
+        walk.gone = [name] + rest.filter { !$0.isEmpty && !$0.elementsEqual(".".utf8) }
+        walk.rest = []
+        walk.isThere = false
+        named.append(walk)
+    }
+
     private mutating func down(_ name: [UInt8]) throws(PlaceError) {
         let raw = TreeReader.withPath(name[...]) { recovery_open_path(directory.rawValue, $0, 0) }
         guard raw >= 0 else {
@@ -289,10 +345,12 @@ private struct PathWalk {
             done.append(name)
         case .symlink where !rest.isEmpty:
             guard policy == .followed else {
-                let shown = SafeText.line(existing + [PathBytes.slash] + name, limit: 300)
-                throw PlaceError(
-                    description: "\(shown) is a symbolic link on the way: give the real path ('realpath' shows it)")
+                link = PathBytes.join(existing, name)
+                gone = [name]
+                isThere = false
+                return
             }
+            try addNamed(name)
             links += 1
             guard links <= Self.mostLinks else {
                 throw PlaceError(
