@@ -15,7 +15,7 @@ BPFOBJ  := $(OBJECTS)/kairos.bpf.o $(OBJECTS)/empty.bpf.o
 RELEASE := .build/release/kairos
 
 .DEFAULT_GOAL := build
-.PHONY: help deps bpf build debug test test-model test-unit test-integration vm test-vm vm-shell test-oracle coverage demo bench bench-trace format lint install uninstall clean
+.PHONY: help deps bpf build debug test test-model test-unit test-integration test-random vm test-vm vm-shell test-oracle coverage demo bench bench-trace format lint install uninstall clean
 
 .DELETE_ON_ERROR:
 
@@ -61,6 +61,14 @@ test-unit: debug ## run the tests that need neither root nor ZFS
 
 test-integration: debug ## run the tests on a real pool only
 	$(SWIFT) test --skip-build --filter IntegrationTests
+
+# `make test` takes fixed seeds, so that it judges a change by the change alone; a seed that ever failed is one of them.
+RANDOM_TESTS := HistoryTests|DeletedTests/model|DatasetPolicyPropertyTests|DurationTextTests|IgnoreGlobTests|KeptUntilTests|SimulationTests|ReportTests|VersionLogTests|TimestampTests|RecordTests|RecordingTests|HostileNameTests|SchemaTests|RecoveryTests/history|FailureTests/changesDuringSnapshots
+COUNT ?= 20
+test-random: debug ## run the tests with random input on COUNT new seeds each (SEED= FILTER=: one of them again)
+	@KAIROS_RANDOM=$(COUNT) $(if $(SEED),KAIROS_SEED=$(SEED)) $(SWIFT) test --skip-build --filter '$(or $(FILTER),$(RANDOM_TESTS))' || \
+		{ echo "Each failure above names its test and seed. To run one again: make test-random SEED=number FILTER=test."; \
+		echo "Add the seed to the fixed ones of the test, in its TestSeeds.of()."; exit 1; }
 
 vm: ## prepare the virtual machines (GUEST=zfs-2.3, zfs-2.1 or linux-testing: one of them)
 	@Tests/VM/prepare $(GUEST)

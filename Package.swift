@@ -14,6 +14,7 @@ let strict: [SwiftSetting] = [
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
 
 func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -94,7 +95,7 @@ let package = Package(
         tests("Background", ["Background", systemPackage]),
         .target(name: "TestSupport", dependencies: ["Datasets"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("Policy", ["Policy", "TestSupport"]),
-        tests("Journal", ["Journal", "Datasets", "Snapshots", "TestSupport", grdb]),
+        tests("Journal", ["Journal", "Datasets", "Snapshots", "TestSupport", grdb, sqlite]),
         tests("Retention", ["Retention", "Policy", "Datasets", "Snapshots", "TestSupport"]),
         tests("Recovery", ["Recovery", "Datasets", "Snapshots", "TestSupport", systemPackage]),
         tests("Datasets", ["Datasets", "Policy", "TestSupport"]),
@@ -112,12 +113,12 @@ let package = Package(
                 "Restore", "Datasets", "TestSupport", "CLinux", "CRestore", "CRestoreSupport", "kairos-restore-child",
                 systemPackage, grdb,
             ]),
-        tests("Tracing", ["BPF", "Tracing", "Datasets", "CBPFObjects", systemPackage]),
+        tests("Tracing", ["BPF", "Tracing", "Datasets", "CBPFObjects", "TestSupport", systemPackage]),
         tests("Trace", ["Trace", "Tracing", "Datasets", "CBPFObjects", "CLinux", "TestSupport", systemPackage]),
         tests("Bench", ["Bench", "Background", "CLinux", "Policy", "Trace", "Tracing", "TestSupport"]),
         tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Retention", "Datasets", "Policy"]),
         tests("Commands", ["Commands", "Datasets", argumentParser]),
-        tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy"]),
+        tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy", "TestSupport"]),
         .target(name: "CTestSupport", path: "Tests/Support"),
         // Depends on nothing of ours, on purpose: it judges all of it.
         .executableTarget(

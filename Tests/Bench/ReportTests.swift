@@ -21,9 +21,9 @@ struct ReportTests {
     }
 
     /// The area under the curve is what the table says.
-    @Test("The curve is the measured risk", arguments: 0..<50)
-    func area(seed: Int) {
-        var random = SplitMix64(seed: UInt64(seed))
+    @Test("The curve is the measured risk", arguments: TestSeeds.of(0..<50))
+    func area(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
         let day = randomHistory(&random)
         let taken = simulation.snapshots(of: day, by: .kairos(Settings()))
         let measured = Measures(of: day, taken)

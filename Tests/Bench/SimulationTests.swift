@@ -94,9 +94,9 @@ struct SimulationTests {
     }
 
     /// What the policy promises holds here too, and nothing is left out.
-    @Test("On random days: no change is missed, none is empty, the pace is kept", arguments: 0..<300)
-    func promises(seed: Int) {
-        var random = SplitMix64(seed: UInt64(seed))
+    @Test("On random days: no change is missed, none is empty, the pace is kept", arguments: TestSeeds.of(0..<300))
+    func promises(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
         let day = randomHistory(&random)
         let quiet = Duration.milliseconds(Int.random(in: 50...5000, using: &random))
         let settings = Settings(
@@ -126,9 +126,9 @@ struct SimulationTests {
         #expect(written.map(\.captured) == [13, 23].map(seconds))
     }
 
-    @Test("cron that looks first takes those of cron that are not empty", arguments: 0..<200)
-    func written(seed: Int) {
-        var random = SplitMix64(seed: UInt64(seed))
+    @Test("cron that looks first takes those of cron that are not empty", arguments: TestSeeds.of(0..<200))
+    func written(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
         let day = randomHistory(&random)
         let interval = Duration.milliseconds(Int.random(in: 20...600_000, using: &random))
         let every = simulation.snapshots(of: day, by: .cron(every: interval, onlyWritten: false))

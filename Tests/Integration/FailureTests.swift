@@ -2,6 +2,7 @@ import CTestSupport
 import Glibc
 import Scratch
 import Subprocess
+import TestSupport
 import Testing
 
 extension IntegrationTests {
@@ -144,18 +145,19 @@ extension IntegrationTests {
             }
         }
 
-        @Test("whatever changes while snapshots are made is in a later one")
-        func changesDuringSnapshots() async throws {
+        @Test("whatever changes while snapshots are made is in a later one", arguments: TestSeeds.of(1))
+        func changesDuringSnapshots(seed: UInt64) async throws {
             let fixture = try Fixture.current()
             let options = ["--quiet", "20ms", "--min-interval", "20ms", "--max-delay", "60ms"]
             let names = ["a", "b", Fixture.sentinel].map(fixture.name)
+            var random = SplitMix64(seed: seed)
             try await KairosProcess.run(["run", "--json"] + options + names) { kairos in
                 try await kairos.ready()
                 for round in 0..<4 {
                     for dataset in ["a", "b"] {
                         let directory = fixture.path(dataset) + "/race"
                         try makeDirectory(directory + "/\(round)")
-                        try await changeAtRandom(directory, round)
+                        try await changeAtRandom(directory, round, &random)
                     }
                     try await kairos.rest(in: fixture)
                     try await expectCaptured(["a", "b"], in: fixture)
@@ -167,7 +169,9 @@ extension IntegrationTests {
         }
 
         /// Two tenths of a second of changes of every sort, faster than snapshots are made.
-        private func changeAtRandom(_ directory: String, _ round: Int) async throws {
+        private func changeAtRandom(
+            _ directory: String, _ round: Int, _ random: inout SplitMix64
+        ) async throws {
             let end = ContinuousClock.now + .milliseconds(200)
             let shared = directory + "/shared"
             let file = try OpenFile(shared, O_RDWR | O_CREAT)
@@ -178,7 +182,7 @@ extension IntegrationTests {
             var step = 0
             while ContinuousClock.now < end {
                 let path = "\(directory)/\(round)/\(step % 7)"
-                switch Int.random(in: 0..<6) {
+                switch Int.random(in: 0..<6, using: &random) {
                 case 0: try write("step \(step)", to: path)
                 case 1: support_store(address + step % 4096, UInt8(truncatingIfNeeded: step))
                 case 2: try? rename(path, to: "\(directory)/\(round)/\((step + 3) % 7)")
@@ -187,7 +191,9 @@ extension IntegrationTests {
                 default: _ = try? call("mkdirat", .here, .text("\(directory)/\(round)/dir\(step)"), 0o755)
                 }
                 step += 1
-                if step % 5 == 0 { try await Task.sleep(for: .milliseconds(Int.random(in: 0..<8))) }
+                if step % 5 == 0 {
+                    try await Task.sleep(for: .milliseconds(Int.random(in: 0..<8, using: &random)))
+                }
             }
         }
 

@@ -3,6 +3,7 @@ import Glibc
 import Scratch
 import Subprocess
 import SystemPackage
+import TestSupport
 import Testing
 import Tracing
 
@@ -90,6 +91,9 @@ extension IntegrationTests {
             .syscalls: ["rename_same", "orphan_close"], .vfs: ["orphan_close"],
         ]
 
+        /// Long runs take a new one each time, unless they are given one.
+        private static let seed = ["--seed", "\(TestSeeds.one(1))"]
+
         /// The sets that this kernel takes, the best one first.
         private static let sets = ProbeSet.allCases.filter {
             (try? Probes($0, mode: .watch, ringBytes: 1 << 16)) != nil
@@ -103,7 +107,8 @@ extension IntegrationTests {
             let size = set == Self.sets.first || set == .vfs ? given : nil
             let run = OracleRun(
                 fixture: fixture,
-                options: Self.options(set, fixture) + (size ?? ["--operations", "600", "--pauses", "12"]))
+                options: Self.options(set, fixture)
+                    + (size ?? ["--operations", "600", "--pauses", "12"] + Self.seed))
             let (passed, text) = try await run.result()
             if given != nil { print(text) }
             #expect(passed, "\(text)")
@@ -120,7 +125,8 @@ extension IntegrationTests {
         private func hinder(_ how: String, _ hindrance: [String], _ size: [String]) async throws -> (Bool, String) {
             let fixture = try Fixture.current()
             let set = try #require(Self.sets.first)
-            let long = environment("KAIROS_ORACLE") != nil ? ["--operations", "2000", "--pauses", "25"] : size
+            let long =
+                environment("KAIROS_ORACLE") != nil ? ["--operations", "2000", "--pauses", "25"] : size + Self.seed
             let options = Self.options(set, fixture) + hindrance + long
             let (passed, text) = try await OracleRun(fixture: fixture, options: options).result()
             Self.report(set, "the oracle, " + how, passed, text)
@@ -151,7 +157,7 @@ extension IntegrationTests {
                 of: .idle, try .current(),
                 options: [
                     "--operations", "20", "--pauses", "2", "--patience", "0", "--max-delay", "1", "--max-faults", "1",
-                ])
+                ] + Self.seed)
             #expect(!passed)
             #expect(text.contains("MISSED: "), "\(text)")
         }
@@ -160,7 +166,7 @@ extension IntegrationTests {
         func restless() async throws {
             let (passed, text) = try await OracleRun.result(
                 of: .restless, try .current(),
-                options: ["--operations", "20", "--pauses", "2", "--patience", "5", "--max-faults", "1"])
+                options: ["--operations", "20", "--pauses", "2", "--patience", "5", "--max-faults", "1"] + Self.seed)
             #expect(!passed)
             #expect(text.contains("EMPTY: "), "\(text)")
             #expect(!text.contains("MISSED: "), "\(text)")

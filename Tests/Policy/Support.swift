@@ -17,8 +17,8 @@ extension SplitMix64 {
     }
 }
 
-/// The seeds of every property test: fixed ones, so that a failure stays, and one that is new at each run.
-let seeds: [UInt64] = [1, 0xdead_beef, 20_260_101, UInt64.random(in: 0...UInt64.max)]
+/// The seeds of every property test.
+let seeds = TestSeeds.of(1, 0xdead_beef, 20_260_101)
 
 func hex(_ seed: UInt64) -> String {
     "0x" + String(seed, radix: 16)

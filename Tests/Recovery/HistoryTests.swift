@@ -71,7 +71,7 @@ extension HistoryModel.Log {
 
 @Suite("The history of a path")
 struct HistoryTests {
-    @Test("of every path of a random past is what the model says", arguments: 0..<400 as Range<UInt64>)
+    @Test("of every path of a random past is what the model says", arguments: TestSeeds.of(0..<400))
     func model(seed: UInt64) throws {
         let past = RandomPast(seed: seed)
         let store = FakeStore(past.model)
@@ -82,7 +82,7 @@ struct HistoryTests {
         }
     }
 
-    @Test("is the same with what was written down, with fewer looks", arguments: 0..<400 as Range<UInt64>)
+    @Test("is the same with what was written down, with fewer looks", arguments: TestSeeds.of(0..<400))
     func recorded(seed: UInt64) throws {
         let past = RandomPast(seed: seed, foreign: true)
         let store = FakeStore(past.model)
@@ -273,7 +273,7 @@ struct DeletedTests {
             })
     }
 
-    @Test("in a random past is what the model says, in every directory", arguments: 0..<400 as Range<UInt64>)
+    @Test("in a random past is what the model says, in every directory", arguments: TestSeeds.of(0..<400))
     func model(seed: UInt64) throws {
         let past = RandomPast(seed: seed, foreign: true)
         let store = FakeStore(past.model)

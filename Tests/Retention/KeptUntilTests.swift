@@ -24,7 +24,7 @@ struct KeptUntilTests {
         #expect(kept == ["1": midnight + 3 * day, "2": midnight + 2 * hour])
     }
 
-    @Test("is true: up to then it is kept, and afterwards no more", arguments: 0..<200 as Range<UInt64>)
+    @Test("is true: up to then it is kept, and afterwards no more", arguments: TestSeeds.of(0..<200))
     func property(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
         let rule = try RetentionRule(

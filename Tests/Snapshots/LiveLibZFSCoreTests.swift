@@ -1,5 +1,6 @@
 import Datasets
 import Scratch
+import TestSupport
 import Testing
 
 @testable import Snapshots
@@ -224,7 +225,7 @@ struct LiveLibZFSCoreTests {
         let file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
         defer { close(file) }
         var block = [UInt8](repeating: 0, count: 1 << 20)
-        var random = SystemRandomNumberGenerator()
+        var random = SplitMix64(seed: 1)
         for index in stride(from: 0, to: block.count, by: 8) {
             block[index] = UInt8.random(in: 0...255, using: &random)
         }

@@ -1,4 +1,5 @@
 import Datasets
+import TestSupport
 import Testing
 
 @testable import Snapshots
@@ -45,8 +46,9 @@ import Testing
         #expect(Timestamp(rfc3339: text) == nil)
     }
 
-    @Test func randomRoundTrips() {
-        var random = SystemRandomNumberGenerator()
+    @Test(arguments: TestSeeds.of(1))
+    func randomRoundTrips(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
         for _ in 0..<5000 {
             let time = Timestamp(milliseconds: Int64.random(in: 0...Timestamp.latest.milliseconds, using: &random))
             #expect(Timestamp(rfc3339: time.rfc3339) == time)

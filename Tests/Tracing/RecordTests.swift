@@ -1,5 +1,6 @@
 import CBPFObjects
 import Datasets
+import TestSupport
 import Testing
 
 @testable import Tracing
@@ -199,14 +200,19 @@ struct RecordTests {
         for kind: UInt32 in [0, 5, .max] { #expect(decode(rename.bytes { $0.kind = kind }) == nil) }
     }
 
-    @Test("random bytes never trap")
-    func randomBytes() {
-        var generator = SystemRandomNumberGenerator()
+    @Test("random bytes never trap", arguments: TestSeeds.of(1, 2, 3))
+    func randomBytes(seed: UInt64) {
+        var generator = SplitMix64(seed: seed)
         for _ in 0..<4_000 {
-            var bytes = (0..<Int.random(in: 0...512, using: &generator)).map { _ in UInt8.random(in: 0...255) }
+            var bytes = (0..<Int.random(in: 0...512, using: &generator)).map { _ in
+                UInt8.random(in: 0...255, using: &generator)
+            }
             // Most lengths small, or next to none would fit.
-            if bytes.count >= 4, Bool.random() { bytes[0...3] = [UInt8.random(in: 1...3), 0, 0, 0] }
-            for field in 0..<4 where bytes.count >= MemoryLayout<kairos_record>.size && Bool.random() {
+            if bytes.count >= 4, Bool.random(using: &generator) {
+                bytes[0...3] = [UInt8.random(in: 1...3, using: &generator), 0, 0, 0]
+            }
+            for field in 0..<4
+            where bytes.count >= MemoryLayout<kairos_record>.size && Bool.random(using: &generator) {
                 let offset = (MemoryLayout<kairos_record>.offset(of: \.name_len) ?? 0) + 2 * field
                 bytes[offset + 1] = 0
             }
