@@ -16,7 +16,8 @@ public final class JournalReader: Sendable {
         public var isMovedHere = false
     }
 
-    private let queue: DatabaseQueue
+    /// For tests, which count its steps.
+    let queue: DatabaseQueue
     private let path: String
 
     /// - Throws: `.missing` when there is none, `.damaged`, `.locked`, `.newer`.
@@ -70,13 +71,9 @@ public final class JournalReader: Sendable {
                     Data(directory + [UInt8(ascii: "/") + 1]).databaseValue,
                 ]
             }
-            let made = (ChangeKinds(.create).union(ChangeKinds(.mkdir))).rawValue
-            let more = """
-                , EXISTS (SELECT 1 FROM change d WHERE d.dataset = c.dataset AND d.path = c.path AND d.snapshot = c.snapshot
-                          AND d.kinds & \(made) <> 0),
-                EXISTS (SELECT 1 FROM change d WHERE d.dataset = c.dataset AND d.new_path = c.path AND d.snapshot = c.snapshot)
-                """
-            return Self.ordered(try Self.rows(database, id, condition, values, more)).reversed()
+            var rows = try Self.rows(database, id, condition, values)
+            try Self.noteMakings(&rows, id, database)
+            return Self.ordered(rows).reversed()
         }
     }
 
@@ -126,23 +123,52 @@ public final class JournalReader: Sendable {
         } catch { throw JournalError(error, path) }
     }
 
-    private static func ordered(_ rows: [(id: Int64, row: Recorded)]) -> [Recorded] {
+    private typealias Line = (id: Int64, snapshot: Int64, row: Recorded)
+
+    /// Notes at deletions whether something was made at their paths, or renamed to them, before the same snapshot.
+    ///
+    /// One question for each path: then each row of a path is read once, however many deletions it has. A question for each deletion is
+    /// quadratic: in the names of one `rm -r` by the index of snapshots, in the deletions of one name by that of paths.
+    private static func noteMakings(_ rows: inout [Line], _ dataset: Int64, _ database: Database) throws {
+        let kinds = (ChangeKinds(.create).union(ChangeKinds(.mkdir))).rawValue
+        let statement = try database.cachedStatement(
+            sql: """
+                SELECT snapshot, 0 FROM change WHERE dataset = ?1 AND path = ?2 AND kinds & \(kinds) <> 0
+                UNION ALL SELECT snapshot, 1 FROM change WHERE dataset = ?1 AND new_path = ?2
+                """)
+        for (path, own) in Dictionary(grouping: rows.indices, by: { rows[$0].row.change.path }) {
+            var made: Set<Int64> = []
+            var moved: Set<Int64> = []
+            let answers = try Row.fetchCursor(statement, arguments: [dataset, Data(path)])
+            while let answer = try answers.next() {
+                let snapshot: Int64 = try answer.value(0)
+                if try answer.value(1, as: Int64.self) == 0 { made.insert(snapshot) } else { moved.insert(snapshot) }
+            }
+            for index in own {
+                rows[index].row.isMade = made.contains(rows[index].snapshot)
+                rows[index].row.isMovedHere = moved.contains(rows[index].snapshot)
+            }
+        }
+    }
+
+    private static func ordered(_ rows: [Line]) -> [Recorded] {
         var seen: Set<Int64> = []
         return rows.filter { seen.insert($0.id).inserted }
             .sorted { ($0.row.change.last, $0.id) < ($1.row.change.last, $1.id) }.map(\.row)
     }
 
     private static func rows(
-        _ database: Database, _ dataset: Int64, _ condition: String, _ values: [DatabaseValue], _ more: String = ""
-    ) throws -> [(id: Int64, row: Recorded)] {
+        _ database: Database, _ dataset: Int64, _ condition: String, _ values: [DatabaseValue]
+    ) throws -> [Line] {
         let cursor = try Row.fetchCursor(
             database,
             sql: """
-                SELECT c.rowid, s.name, c.path, c.new_path, c.inode, c.generation, c.kinds, a.command, c.pid, a.user, c.first, c.last\(more)
+                SELECT c.rowid, s.name, c.path, c.new_path, c.inode, c.generation, c.kinds, a.command, c.pid, a.user, c.first, c.last,
+                  c.snapshot
                 FROM change c JOIN snapshot s ON s.id = c.snapshot JOIN actor a ON a.id = c.actor
                 WHERE c.dataset = ? AND \(condition)
                 """, arguments: StatementArguments([dataset.databaseValue] + values))
-        var result: [(id: Int64, row: Recorded)] = []
+        var result: [Line] = []
         while let row = try cursor.next() {
             func bytes(_ place: Int) throws -> [UInt8]? { try row.value(place, as: Data?.self).map { Array($0) } }
             let change = JournalChange(
@@ -153,9 +179,7 @@ public final class JournalReader: Sendable {
                 user: UInt32(truncatingIfNeeded: try row.value(9, as: Int64.self)),
                 first: Self.nanoseconds(try row.value(10)),
                 last: Self.nanoseconds(try row.value(11)))
-            var recorded = Recorded(snapshot: try row.value(1), change: change)
-            if !more.isEmpty { (recorded.isMade, recorded.isMovedHere) = (try row.value(12), try row.value(13)) }
-            result.append((try row.value(0), recorded))
+            result.append((try row.value(0), try row.value(12), Recorded(snapshot: try row.value(1), change: change)))
         }
         return result
     }
