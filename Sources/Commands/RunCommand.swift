@@ -13,9 +13,12 @@ struct RunCommand: ParsableCommand {
         commandName: "run",
         abstract: "Watch datasets and snapshot each when it changed and came to rest.",
         discussion: """
-            Runs in the foreground, as root. SIGINT or SIGTERM: what is dirty is snapshotted, a summary is printed, exit 0; \
-            a second signal ends it at once. SIGHUP: properties are read again (after a 'zfs set' they are anyway). If its terminal goes away, it goes on \
-            without output, so that changes are captured all the same; end it by 'kill PID'.
+            Runs in the foreground, as root. On SIGINT or SIGTERM Kairos snapshots what is dirty, prints a summary and ends; a \
+            second signal ends it at once. SIGHUP reads properties again (after a 'zfs set' Kairos does so by itself). If its \
+            terminal goes away, Kairos goes on without output, so that changes are captured all the same: end it by 'kill PID'.
+
+            A dataset that is missing, not mounted or locked does not stop the others. The exit status is 1 if changes are in \
+            no snapshot, or if a named dataset was never watched.
 
             A dataset is snapshotted when nothing changed in it for --quiet, and at the latest --max-delay after its first \
             change that no snapshot holds; two snapshots are never closer than --min-interval. Without a change there is \
