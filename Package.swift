@@ -116,7 +116,12 @@ let package = Package(
         tests("Tracing", ["BPF", "Tracing", "Datasets", "CBPFObjects", "TestSupport", systemPackage]),
         tests("Trace", ["Trace", "Tracing", "Datasets", "CBPFObjects", "CLinux", "TestSupport", systemPackage]),
         tests("Bench", ["Bench", "Background", "CLinux", "Policy", "Trace", "Tracing", "TestSupport"]),
-        tests("Daemon", ["Daemon", "Tracing", "Snapshots", "Retention", "Datasets", "Policy"]),
+        tests(
+            "Daemon",
+            [
+                "BPF", "Background", "CBPFObjects", "CLinux", "Daemon", "Tracing", "Snapshots", "Retention", "Datasets",
+                "Policy", "TestSupport",
+            ]),
         tests("Commands", ["Commands", "Datasets", argumentParser]),
         tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy", "TestSupport"]),
         .target(name: "CTestSupport", path: "Tests/Support"),

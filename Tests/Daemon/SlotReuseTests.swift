@@ -1,0 +1,71 @@
+import CBPFObjects
+import CLinux
+import Datasets
+import Glibc
+import Snapshots
+import TestSupport
+import Testing
+
+@testable import BPF
+@testable import Daemon
+@testable import Tracing
+
+@Suite("A slot that goes to another dataset")
+struct SlotReuseTests {
+    /// A slot table in plain memory, where a test plays the programs' part.
+    private final class Memory: Sendable {
+        let table: SlotTable
+        private let programs: MappedArray
+
+        init() throws {
+            let slots = kairos_anonymous_file("slots")
+            let devices = kairos_anonymous_file("devices")
+            defer {
+                close(slots)
+                close(devices)
+            }
+            let size = Int(KAIROS_SLOTS) * MemoryLayout<kairos_slot>.stride
+            let places = MemoryLayout<kairos_devices>.stride
+            try #require(ftruncate(slots, size) == 0 && ftruncate(devices, places) == 0)
+            table = SlotTable(
+                slots: try MappedArray(descriptor: slots, name: "slots", bytes: size),
+                devices: try MappedArray(descriptor: devices, name: "devices", bytes: places))
+            programs = try MappedArray(descriptor: slots, name: "slots", bytes: size)
+        }
+
+        /// ZFS dirtied the slot's dataset in this transaction group.
+        func dirty(_ slot: Int, in group: UInt64) throws {
+            let offset = try #require(MemoryLayout<kairos_slot>.offset(of: \.dirty_txg))
+            programs.store64(group, at: slot * MemoryLayout<kairos_slot>.stride + offset)
+        }
+    }
+
+    @Test("the answer of a check that began before captures nothing of the new one")
+    func lateCheck() async throws {
+        let memory = try Memory()
+        let fake = try FakeZFS()
+        try fake.answer(
+            #"if [ "$1" = get ]; then : >"$dir/asked"; while [ ! -e "$dir/go" ]; do sleep 0.01; done; echo 0; fi"#)
+        func take(_ slot: Int) {
+            memory.table.reset(slot, wakesAtCommit: false, wakesAtRecords: false)
+            memory.table.setFlags(slot, wakesAtCommit: false, wakesAtRecords: false, hasGroups: true)
+        }
+        take(3)
+        try memory.dirty(3, in: 500)
+        let job = AttemptWork.Job(
+            guid: 1, serial: 1, dataset: "tank/old", mapped: MappedFiles(), mounted: nil,
+            groups: AttemptWork.Groups(slots: memory.table, slot: 3), lastTaken: nil, mustAsk: true, slight: nil,
+            upkeep: nil, properties: [])
+        let check = ChangeCheck(fake.command(), flavour: .kernel)
+        let answer = Task { await AttemptWork.check(job, by: check, isAudit: false, warnings: []) }
+        while access(fake.directory + "/asked", F_OK) != 0 { try await Task.sleep(for: .milliseconds(5)) }
+        // The dataset is left, and another one gets its slot, with a change in an earlier group of its own pool.
+        take(3)
+        try memory.dirty(3, in: 400)
+        try fake.write("go", "")
+        let result = await answer.value
+        #expect(result.captured == 500)
+        #expect(memory.table.groups(3).captured == 0)
+        #expect(memory.table.groups(3).isDirty, "a change of another dataset passes for captured")
+    }
+}
