@@ -3,13 +3,15 @@ import Datasets
 import Glibc
 import Scratch
 import Subprocess
+import Synchronization
 import SystemPackage
 import Testing
 
 /// A FUSE mount with the name of a dataset, and its server.
-private final class FalseMount: @unchecked Sendable {
+final class FalseMount: @unchecked Sendable {
     let directory: String
     private let server: OpaquePointer
+    private let isOver = Atomic(false)
 
     init(named name: String, by mounter: support_fuse_mounter) throws {
         let directory = "/tmp/kairos-test-fuse-\(getpid())-\(UInt32.random(in: 0 ... .max))"
@@ -26,10 +28,17 @@ private final class FalseMount: @unchecked Sendable {
     /// Of Kairos.
     var requests: UInt32 { support_fuse_requests(server) }
 
-    deinit {
+    /// From now on its server answers no request of Kairos.
+    func hang() { support_fuse_hang(server) }
+
+    /// Ends the server, and with it the mount. Requests that wait for an answer fail.
+    func end() {
+        guard !isOver.exchange(true, ordering: .relaxed) else { return }
         support_fuse_end(server)
         rmdir(directory)
     }
+
+    deinit { end() }
 }
 
 extension IntegrationTests {

@@ -27,6 +27,7 @@ struct support_fuse {
 	int stop[2];
 	char *directory;
 	atomic_uint requests;
+	atomic_bool hangs;
 };
 
 /* Whether the thread that waits for the answer is one of Kairos's. */
@@ -69,9 +70,12 @@ static void answer(struct support_fuse *fuse, const struct fuse_in_header *in)
 	case FUSE_BATCH_FORGET:
 		return;
 	default:
-		if (in->opcode != FUSE_INTERRUPT && is_kairos(in->pid))
+		if (in->opcode != FUSE_INTERRUPT && is_kairos(in->pid)) {
 			atomic_fetch_add(&fuse->requests, 1);
-		/* Not silence, though a hostile server would keep it: others on this machine may ask, such as df. */
+			if (atomic_load(&fuse->hangs))
+				return;
+		}
+		/* No silence towards other programs on this machine that may ask, such as df. */
 		reply.header.error = -ENOENT;
 	}
 	/* A request that was given up meanwhile is unknown by now. */
@@ -208,6 +212,11 @@ struct support_fuse *support_fuse_mount(const char *name, const char *directory,
 unsigned support_fuse_requests(const struct support_fuse *fuse)
 {
 	return atomic_load(&fuse->requests);
+}
+
+void support_fuse_hang(struct support_fuse *fuse)
+{
+	atomic_store(&fuse->hangs, true);
 }
 
 void support_fuse_end(struct support_fuse *fuse)

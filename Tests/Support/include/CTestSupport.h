@@ -84,6 +84,8 @@ bool support_has_fusermount(void);
 struct support_fuse *support_fuse_mount(const char *name, const char *directory, enum support_fuse_mounter mounter);
 /* How many requests of processes whose executable is called kairos came to it. */
 unsigned support_fuse_requests(const struct support_fuse *fuse);
+/* From now on requests of Kairos get no answer, until the end. */
+void support_fuse_hang(struct support_fuse *fuse);
 /* Unmounts it and ends the server. */
 void support_fuse_end(struct support_fuse *fuse);
 
