@@ -83,11 +83,13 @@ extension IntegrationTests {
             try makeDirectory(place)
             try makeDirectory(place + "/s")
             defer { removeTree(place) }
-            for (old, _) in Self.renames { try write("one", to: place + "/" + old) }
+            let renames = Self.renames + [(place + "/o", "p"), ("q", place + "/s/r")]
+            func full(_ name: String) -> String { name.hasPrefix("/") ? name : place + "/" + name }
+            for (old, _) in renames { try write("one", to: full(old)) }
             try await directory { journal in
                 try await KairosProcess.run(["run", "--json", "--journal", journal] + .prompt + [dataset]) { kairos in
                     try await kairos.ready()
-                    for (old, new) in Self.renames {
+                    for (old, new) in renames {
                         let start = kairos.claim().start
                         try call(
                             "renameat2", .here, .text(old), .here, .text(new), 0, from: Place(directory: place))
@@ -99,9 +101,10 @@ extension IntegrationTests {
                 let reader = try JournalReader(journal)
                 let guid = try await guid(fixture, dataset)
                 func plain(_ name: String) -> [UInt8] {
-                    Array(("relative/" + name.replacing("s/../", with: "").replacing("./", with: "")).utf8)
+                    let clean = full(name).replacing("/s/../", with: "/").replacing("/./", with: "/")
+                    return Array(clean.dropFirst(path.count + 1).utf8)
                 }
-                for (old, new) in Self.renames {
+                for (old, new) in renames {
                     let rows = try reader.changes(of: plain(old), in: guid)
                     #expect(rows.map(\.change.newPath) == [plain(new)], "\(old) \(new): \(rows)")
                 }
