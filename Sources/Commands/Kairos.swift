@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 
 /// The root of the command line.
 public struct Kairos: ParsableCommand {
@@ -30,4 +31,40 @@ public struct Kairos: ParsableCommand {
     public static let version = "0.1.0"
 
     public init() {}
+
+    /// Runs the command line and ends the program.
+    ///
+    /// As `main()`, but for stdout: when something could not be written to it, as to a full disk, the program says so and fails, whatever
+    /// the command came to. A reader that went away is no failure.
+    public static func start() -> Never {
+        var status: Int32 = 0
+        var trouble: Int32 = 1
+        do {
+            var command = try parseAsRoot()
+            if command is any LooksBack { trouble = LookStatus.trouble.rawValue }
+            try command.run()
+        } catch {
+            status = exitCode(for: error).rawValue
+            let text = fullMessage(for: error)
+            if !text.isEmpty {
+                // The help and the version are what was asked for.
+                Output.ignoreBrokenPipe()
+                if status == 0 { Output.line(text) } else { Output.plainMessage(text) }
+            }
+        }
+        if Output.problem != nil {
+            Output.reportProblem("what was written is not all")
+            status = status == 0 || trouble > 1 ? trouble : status
+        }
+        Glibc.exit(status)
+    }
 }
+
+/// A command with the exit status of `LookStatus`: 1 is an answer there, and 2 trouble.
+protocol LooksBack {}
+
+extension LogCommand: LooksBack {}
+extension DeletedCommand: LooksBack {}
+extension CatCommand: LooksBack {}
+extension DiffCommand: LooksBack {}
+extension ListCommand: LooksBack {}

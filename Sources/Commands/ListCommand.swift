@@ -52,6 +52,7 @@ struct ListCommand: ParsableCommand {
         }
         let read: Answer
         do throws(ListFailure) { read = try answer.get() } catch { throw Output.failure(error.description, status: 2) }
+        for fault in read.faults { Output.message("\(SafeText.line(read.dataset)): \(fault)") }
         let rows = read.rows.filter { all || $0.isKairos }
         if options.json {
             Output.line(Output.json(rows))
@@ -85,19 +86,23 @@ struct ListCommand: ParsableCommand {
         let ours = answer.rows.count(where: \.isKairos)
         let others = answer.rows.count - ours
         options.remark(
-            "\(name): \(Human.count(ours, "snapshot")) of Kairos's, rule \(answer.rule)"
-                + (answer.isDefault ? " (the default)" : "")
+            "\(name): \(Human.count(ours, "snapshot")) of Kairos's, "
+                + (answer.faults.isEmpty
+                    ? "rule \(answer.rule)" + (answer.isDefault ? " (the default)" : "")
+                    : "no valid rule: all are kept")
                 + (others > 0 ? "; \(others) that others made\(all ? "" : " (--all)")" : ""))
     }
 }
 
-private struct ListFailure: Error { var description: String }
+private struct ListFailure: Error, CustomStringConvertible { var description: String }
 
 /// What is known of a dataset's snapshots.
 private struct Answer: Sendable {
     var dataset: String
     var rule: String
     var isDefault: Bool
+    /// Properties that cannot be read. Printable.
+    var faults: [String]
     var rows: [ListRow]
 
     static func read(
@@ -107,10 +112,10 @@ private struct Answer: Sendable {
         guard let guid = try await catalog.guid(of: name) else {
             throw ListFailure(description: "\(SafeText.line(name)) has no GUID: is it a dataset?")
         }
-        var round = PruneRound(command, prefix: prefix)
+        var round = PruneRound(command, prefix: prefix, isForListing: true)
         let retention: DatasetRetention
         do throws(PruneRound.Refusal) { retention = try await round.plan(for: name, guid: guid, now: now) } catch {
-            throw ListFailure(description: "\(SafeText.line(error.dataset)): \(error.why)")
+            throw ListFailure(description: error.description)
         }
         let flavour: ZFSFlavour = access("/sys/module/zfs/version", F_OK) == 0 ? .kernel : .fuse
         let names = Set(retention.plan.verdicts.map(\.snapshot.name))
@@ -127,7 +132,9 @@ private struct Answer: Sendable {
                 retention, snapshot, verdict, reasons[snapshot.name], used: used[name + "@" + snapshot.name],
                 end: ends[snapshot.name])
         }
-        return Answer(dataset: name, rule: "\(retention.rule)", isDefault: retention.isDefault, rows: rows)
+        return Answer(
+            dataset: name, rule: "\(retention.rule)", isDefault: retention.isDefault, faults: retention.faults,
+            rows: rows)
     }
 }
 

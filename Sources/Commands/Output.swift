@@ -4,6 +4,7 @@ import CLinux
 import Datasets
 import FoundationEssentials
 import Glibc
+import Synchronization
 import SystemPackage
 import Tracing
 
@@ -12,10 +13,47 @@ enum Output {
     /// A reader that went away (`kairos trace | head`) ends the program in order, not by SIGPIPE.
     static func ignoreBrokenPipe() { signal(SIGPIPE, SIG_IGN) }
 
-    /// Writes bytes to stdout. False when nobody reads it any more.
+    private struct State {
+        var isClosed = false
+        var problem: Errno?
+        var isTold = false
+    }
+
+    private static let state = Mutex(State())
+
+    /// Why not everything was written to stdout; nil also where its reader went away, which is the reader's choice.
+    static var problem: Errno? { state.withLock(\.problem) }
+
+    /// Writes bytes to stdout. False when they cannot be written: then nothing is any more, and the program fails at its end (`Kairos.start`).
     @discardableResult
     static func write(_ bytes: some Sequence<UInt8>) -> Bool {
-        (try? FileDescriptor.standardOutput.writeAll(bytes)) != nil
+        if state.withLock(\.isClosed) { return false }
+        do {
+            try FileDescriptor.standardOutput.writeAll(bytes)
+            return true
+        } catch {
+            note(error as? Errno ?? .ioError)
+            return false
+        }
+    }
+
+    /// Takes note of a failed write to stdout.
+    static func note(_ error: Errno) {
+        state.withLock { state in
+            state.isClosed = true
+            if error != .brokenPipe, state.problem == nil { state.problem = error }
+        }
+    }
+
+    /// Says once why not everything was written to stdout, if that is so.
+    ///
+    /// - Parameter consequence: what that means.
+    static func reportProblem(_ consequence: String) {
+        let problem = state.withLock { state in
+            defer { state.isTold = state.problem != nil }
+            return state.isTold ? nil : state.problem
+        }
+        if let problem { message("cannot write to stdout: \(problem); \(consequence)") }
     }
 
     @discardableResult
@@ -24,6 +62,11 @@ enum Output {
     /// One line for people, on stderr.
     static func message(_ text: String) {
         _ = try? FileDescriptor.standardError.writeAll(("kairos: " + text + "\n").utf8)
+    }
+
+    /// Text of the argument parser, on stderr as it is.
+    static func plainMessage(_ text: String) {
+        _ = try? FileDescriptor.standardError.writeAll((text + "\n").utf8)
     }
 
     /// Says why nothing was done, in one line, and gives the exit status to throw.

@@ -1,4 +1,5 @@
 import Background
+import Glibc
 import Synchronization
 import SystemPackage
 
@@ -32,6 +33,22 @@ final class OutputQueue: Sendable {
         _ = done.wait(for: limit)
     }
 
+    /// A run goes on without output: what it is there for are the snapshots.
+    private func write(_ text: String, to file: FileDescriptor) {
+        do { try file.writeAll(text.utf8) } catch {
+            let error = error as? Errno ?? .ioError
+            // A terminal that is gone takes nothing, and that is no failure.
+            if file.rawValue != STDOUT_FILENO || error == .ioError && Self.isDevice(file) { return }
+            Output.note(error)
+            Output.reportProblem("snapshots are taken all the same")
+        }
+    }
+
+    private static func isDevice(_ file: FileDescriptor) -> Bool {
+        var status = stat()
+        return fstat(file.rawValue, &status) == 0 && status.st_mode & S_IFMT == S_IFCHR
+    }
+
     private func enqueue(_ text: String, to file: FileDescriptor) {
         let dropped: Int? = state.withLock { state in
             guard state.waiting < Self.limit else {
@@ -48,7 +65,7 @@ final class OutputQueue: Sendable {
                 _ = try? FileDescriptor.standardError.writeAll(
                     "kairos: \(Human.count(dropped, "line")) not written: nobody read the output\n".utf8)
             }
-            _ = try? file.writeAll(text.utf8)
+            self.write(text, to: file)
             self.state.withLock { $0.waiting -= 1 }
         }
     }

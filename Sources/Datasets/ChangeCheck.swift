@@ -193,8 +193,9 @@ public struct ChangeCheck: Sendable {
 
     // MARK: zfs-fuse
 
-    struct Unreadable: Error {
+    struct Unreadable: Error, CustomStringConvertible {
         let words: String
+        var description: String { words }
     }
 
     private func figures(of dataset: String) async throws(ZFSError) -> Result<Figures, Unreadable> {

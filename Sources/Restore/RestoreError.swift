@@ -45,7 +45,7 @@ public struct RestoreError: Error, Hashable, Sendable, CustomStringConvertible {
 }
 
 /// A system call that failed.
-struct CallFailure: Error {
+struct CallFailure: Error, CustomStringConvertible {
     enum Side { case source, destination }
 
     /// As in "cannot create".
@@ -59,6 +59,8 @@ struct CallFailure: Error {
     static func called(off place: Opened) -> CallFailure {
         CallFailure(tried: "restore", name: [], errno: .canceled, side: place.side)
     }
+
+    var description: String { error(at: name).description }
 
     /// The whole restore fails by it, and not only this file.
     var isFatal: Bool {

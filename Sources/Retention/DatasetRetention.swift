@@ -10,6 +10,8 @@ public struct DatasetRetention: Sendable, Hashable {
     /// The rule is nobody's choice.
     public var isDefault: Bool
     public var plan: RetentionPlan
+    /// Of a listing: properties that cannot be read. Nothing of the dataset is destroyed while there are any. Printable.
+    public var faults: [String] = []
     /// Room is wanted, and some of the snapshots go for it that the rule keeps.
     public var pressure: SpacePressure?
 

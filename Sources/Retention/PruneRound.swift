@@ -4,9 +4,11 @@ import Snapshots
 /// One round of thinning: dataset by dataset, each looked at afresh just before something of it is destroyed.
 public struct PruneRound: Sendable {
     /// Why a dataset is left as it is. Printable.
-    public struct Refusal: Error, Sendable, Hashable {
+    public struct Refusal: Error, Sendable, Hashable, CustomStringConvertible {
         public var dataset: String
         public var why: String
+
+        public var description: String { "\(SafeText.line(dataset)): \(why)" }
     }
 
     private let command: ZFSCommand
@@ -14,6 +16,7 @@ public struct PruneRound: Sendable {
     private let rule: RetentionRule?
     private let prefix: SnapshotPrefix
     private let leaps: ClockLeaps
+    private let isForListing: Bool
     private var histories: [String: (times: [Int64], moments: [PoolMoment])] = [:]
     /// Pools that did not answer: each question would wait again for as long.
     private var broken: [String: String] = [:]
@@ -21,11 +24,13 @@ public struct PruneRound: Sendable {
     /// - Parameters:
     ///   - rule: instead of the datasets' own.
     ///   - leaps: how the clock is known to have been set.
+    ///   - isForListing: a property that cannot be read is noted in the answer, which keeps everything then, and is no refusal.
     public init(
         _ command: ZFSCommand, rule: RetentionRule? = nil, prefix: SnapshotPrefix = .standard,
-        leaps: ClockLeaps = ClockLeaps()
+        leaps: ClockLeaps = ClockLeaps(), isForListing: Bool = false
     ) {
         self.leaps = leaps
+        self.isForListing = isForListing
         self.command = command
         catalog = SnapshotCatalog(command)
         self.rule = rule
@@ -50,7 +55,14 @@ public struct PruneRound: Sendable {
         guard let own, own["guid"]?.value == String(guid) else {
             throw Refusal(dataset: dataset, why: "it is gone, or another dataset has its name; \(Self.nothing)")
         }
-        let (chosen, isDefault) = try rule(of: dataset, own[KairosProperty.keep])
+        var faults: [String] = []
+        var chosen: RetentionRule
+        var isDefault = false
+        do throws(Refusal) { (chosen, isDefault) = try rule(of: dataset, own[KairosProperty.keep]) } catch {
+            guard isForListing else { throw error }
+            faults.append(error.why)
+            chosen = .everything
+        }
         let prefix = prefix
         let snapshots = try await ask(dataset) { () async throws(ZFSError) in
             try await catalog.snapshots(of: dataset, prefix: prefix)
@@ -67,18 +79,19 @@ public struct PruneRound: Sendable {
             dataset: dataset, guid: guid, rule: chosen, isDefault: isDefault,
             plan: RetentionPlan(snapshots, rule: chosen, clock: clock))
         if let text = own[KairosProperty.minFree], text.isSet {
-            guard let wanted = MinFree(parsing: text.value) else {
+            if let wanted = MinFree(parsing: text.value) {
+                retention = try await ask(dataset) { [retention] () async throws(ZFSError) in
+                    try await catalog.making(room: wanted, retention)
+                }
+            } else {
                 let words = SafeText.line(text.value, limit: 60)
-                throw Refusal(
-                    dataset: dataset,
-                    why:
-                        "\(KairosProperty.minFree)=\(words) is no size (20G, 500M), share of the pool (10%) or 'none'; \(Self.nothing)"
-                )
-            }
-            retention = try await ask(dataset) { [retention] () async throws(ZFSError) in
-                try await catalog.making(room: wanted, retention)
+                let why =
+                    "\(KairosProperty.minFree)=\(words) is no size (20G, 500M), share of the pool (10%) or 'none'; \(Self.nothing)"
+                guard isForListing else { throw Refusal(dataset: dataset, why: why) }
+                faults.append(why)
             }
         }
+        retention.faults = faults
         return retention
     }
 

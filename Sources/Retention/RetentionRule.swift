@@ -46,7 +46,9 @@ public struct RetentionRule: Sendable, Hashable, CustomStringConvertible {
     public static let everything = RetentionRule(unchecked: [Tier(span: .seconds(Int64.max), step: nil)], "all")
 
     /// - Parameter text: `all`, or `SPAN=STEP,…` with growing spans. Units are those of durations, and w (7 days) and y (365 days); a step may be `all`.
+    ///   Blanks beside a comma mean nothing.
     public init(parsing text: String) throws(Fault) {
+        let text = text.split(separator: ",", omittingEmptySubsequences: false).map(Self.trimmed).joined(separator: ",")
         if text == Self.everything.description {
             self = .everything
             return
@@ -73,6 +75,12 @@ public struct RetentionRule: Sendable, Hashable, CustomStringConvertible {
             tiers.append(Tier(span: span, step: step))
         }
         self.init(unchecked: tiers, text)
+    }
+
+    private static func trimmed(_ part: Substring) -> Substring {
+        var part = part.drop { $0 == " " }
+        while part.last == " " { part.removeLast() }
+        return part
     }
 
     private static func duration(_ word: Substring, _ text: String) throws(Fault) -> Duration {

@@ -1,4 +1,5 @@
 import CZFSCore
+import SystemPackage
 
 /// A list of names and values, as libzfs_core takes them. It is freed with this owner.
 struct NVList: ~Copyable {
@@ -6,8 +7,9 @@ struct NVList: ~Copyable {
     let pointer: OpaquePointer
 
     /// An errno of libnvpair.
-    struct Failure: Error {
+    struct Failure: Error, CustomStringConvertible {
         let status: Int32
+        var description: String { "libnvpair: \(Errno(rawValue: status))" }
     }
 
     init(_ core: zfs_core) throws(Failure) {

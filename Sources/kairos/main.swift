@@ -3,4 +3,4 @@ import CLinux
 import Commands
 
 kairos_keep_standard_descriptors()
-Kairos.main()
+Kairos.start()

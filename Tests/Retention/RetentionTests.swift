@@ -16,6 +16,9 @@ struct RetentionTests {
         #expect(rule.tiers == RetentionRule.standard.tiers)
         #expect(
             try RetentionRule(parsing: "2w=1d").tiers == [.init(span: .seconds(14 * 86_400), step: .seconds(86_400))])
+        let spaced = try RetentionRule(parsing: " 1h=all, 24h=1h ,30d=1d,  1y=1w")
+        #expect(spaced == rule && spaced.description == "1h=all,24h=1h,30d=1d,1y=1w")
+        #expect(try RetentionRule(parsing: " all") == .everything)
         #expect(try RetentionRule(parsing: "10m=all").tiers == [.init(span: .seconds(600), step: nil)])
     }
 
@@ -25,7 +28,7 @@ struct RetentionTests {
             "", "1h", "1h=", "=all", "1h=all,", "1h=all,1h=1m", "1d=1h,2h=1m", "1d=1h,2d=1h", "1d=1h,2d=all", "1h=2h",
             "1d=0s", "0s=all",
             "1x=all", "-1h=all", "1h=all=2", "999999999y=1w", "9223372036854775807w=1w", "1.5y=1w",
-            "1h=all,24h=1h;30d=1d",
+            "1h=all,24h=1h;30d=1d", "1h =all", "1h= all", "1h=all, ,2h=1h", " ",
         ])
     func refused(_ text: String) {
         let fault = #expect(throws: RetentionRule.Fault.self) { try RetentionRule(parsing: text) }
