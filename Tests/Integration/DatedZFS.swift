@@ -20,9 +20,13 @@ struct DatedZFS {
             esac
             '\(command.zfs)' "$@" >"$0.out.$$"
             status=$?
-            awk -F '\\t' -v OFS='\\t' -v times="$0.times" '
+            pool=0
+            case "$*" in *' -r '*) pool=1 ;; esac
+            awk -F '\\t' -v OFS='\\t' -v times="$0.times" -v pool=$pool '
             BEGIN { while ((getline line <times) > 0) { split(line, part, "\\t"); time[part[1]] = part[2] } }
             { name = $1; sub(/.*@/, "", name) }
+            # What else the pool has was made just now, before these: it would show that their times are wrong.
+            pool && $2 == "createtxg" && !(name in time) { next }
             name in time && $2 == "creation" { $3 = time[name] }
             name in time && NF == 2 { $2 = time[name] }
             { print }' "$0.out.$$"
