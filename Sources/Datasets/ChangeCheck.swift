@@ -1,4 +1,4 @@
-/// What ZFS's own figures tell of a dataset since its newest snapshot.
+/// What ZFS's own figures tell of a dataset since its newest snapshot. Until a clone has one of its own, that is its origin.
 public enum ChangeVerdict: Hashable, Sendable {
     /// It differs from its newest snapshot; with OpenZFS also when it has none.
     case changed
@@ -32,6 +32,8 @@ public enum ChangeVerdict: Hashable, Sendable {
         case groups
         /// ... but by what is no change: access times, freed files.
         case noise
+        /// It is a clone without a snapshot of its own, and holds no block that its origin lacks (zfs-fuse).
+        case origin
         /// No block is held by snapshots alone that is not counted to one of them.
         case nothingShared
         /// The newest snapshot differs from the one before it, and has no block of its own.
@@ -122,21 +124,27 @@ public struct ChangeCheck: Sendable {
     static let slight = 64 << 10
 
     private func slight(_ dataset: String, _ written: UInt64) async -> ChangeVerdict {
-        guard let newest = try? await newest(of: dataset) else { return .changed }
-        return .slight(ChangeVerdict.Slight(since: newest, written: written))
+        guard let previous = try? await previous(of: dataset) else { return .changed }
+        return .slight(ChangeVerdict.Slight(since: previous, written: written))
     }
 
-    /// The full name of the dataset's newest snapshot; nil where it has none. What cannot be read is an error, and not none.
+    /// The full name of the snapshot that OpenZFS compares a dataset with: its newest, or the origin of a clone without one.
+    private func previous(of dataset: String) async throws(ZFSError) -> String? {
+        // A hidden property, which ZFS shows only by its name.
+        let output = try await command.run(["get", "-H", "-p", "-o", "value", "prevsnap", dataset])
+        let name = String(decoding: output.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+        guard name == "-" || name.contains("@") else {
+            throw unreadable("prevsnap is '\(SafeText.line(name))'", dataset)
+        }
+        return name == "-" ? nil : name
+    }
+
+    /// The full name of the dataset's own newest snapshot; nil where it has none. What cannot be read is an error, and not none.
     public func newest(of dataset: String) async throws(ZFSError) -> String? {
         switch flavour {
         case .kernel:
-            // Hidden, but ZFS shows it to who asks: the newest snapshot; that of another dataset for a clone without one.
-            let output = try await command.run(["get", "-H", "-p", "-o", "value", "prevsnap", dataset])
-            let name = String(decoding: output.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
-            guard name == "-" || name.contains("@") else {
-                throw unreadable("prevsnap is '\(SafeText.line(name))'", dataset)
-            }
-            return name.hasPrefix(dataset + "@") ? name : nil
+            let previous = try await previous(of: dataset)
+            return previous?.hasPrefix(dataset + "@") == true ? previous : nil
         case .fuse:
             switch try await figures(of: dataset) {
             case .success(let figures): return figures.newest?.name
@@ -215,7 +223,7 @@ public struct ChangeCheck: Sendable {
 
 /// The space figures of a dataset and its snapshots, with which zfs-fuse has to do instead of `written`.
 struct Figures: Hashable, Sendable {
-    static let properties = ["createtxg", "referenced", "used", "usedbysnapshots", "origin"]
+    static let properties = ["createtxg", "referenced", "used", "usedbydataset", "usedbysnapshots", "origin"]
 
     struct Snapshot: Hashable, Sendable {
         let name: String
@@ -225,6 +233,8 @@ struct Figures: Hashable, Sendable {
     }
 
     var referenced: UInt64
+    /// Of a clone: what it holds and its origin does not.
+    var usedByDataset: UInt64
     var usedBySnapshots: UInt64
     var isClone: Bool
     /// Oldest first.
@@ -241,9 +251,11 @@ extension Figures {
             parsed.values[name]?[property].flatMap { UInt64($0.value) }
         }
         guard let referenced = number(dataset, "referenced"), let used = number(dataset, "usedbysnapshots"),
-            let origin = parsed.values[dataset]?["origin"]?.value
+            let usedByDataset = number(dataset, "usedbydataset"), let origin = parsed.values[dataset]?["origin"]?.value
         else { return nil }
-        self.init(referenced: referenced, usedBySnapshots: used, isClone: origin != "-", snapshots: [])
+        self.init(
+            referenced: referenced, usedByDataset: usedByDataset, usedBySnapshots: used, isClone: origin != "-",
+            snapshots: [])
         for name in parsed.values.keys where name != dataset {
             // One that is destroyed while the list is made has rows missing.
             guard let txg = number(name, "createtxg"), let referenced = number(name, "referenced"),
@@ -260,6 +272,8 @@ extension Figures {
     /// of its object set, so the old one stays with the newest snapshot N: as `used` of N when N alone has it, else in
     /// `usedbysnapshots`, in the part that no single snapshot's `used` counts. Measured with zfs-fuse 0.7.0.
     func verdict(baseline: ChangeCheck.Baseline?) -> ChangeVerdict? {
+        // The object set of a clone that was changed is its own.
+        if snapshots.isEmpty, isClone { return usedByDataset == 0 ? .unchanged(.origin) : .changed }
         guard let newest, let index = snapshots.lastIndex(of: newest) else { return .unknown(.noSnapshot) }
         if referenced != newest.referenced || newest.used > 0 { return .changed }
 
