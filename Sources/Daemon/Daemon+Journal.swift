@@ -15,6 +15,8 @@ extension Daemon {
         var serial: UInt64?
         /// Those that are called as Kairos calls its own; nil: ZFS did not tell.
         var names: [SnapshotName]?
+        /// How many of them count against the budget.
+        var count = 0
     }
 
     /// Asks ZFS what there is of a dataset's snapshots, for the budget and the journal.
@@ -45,11 +47,19 @@ extension Daemon {
         isCounting = true
         let (name, guid) = (dataset.info.name, dataset.info.guid)
         let serial = dataset.attempt == nil ? dataset.lastSerial : nil
-        let (command, prefix, inbox) = (command, configuration.prefix, inbox)
+        let (command, prefix, inbox, budget) = (command, configuration.prefix, inbox, dataset.settings.budget)
         WorkerThreads.shared.task {
-            // Nil: a dataset that is gone, or a pool that does not answer; the next round of thinning asks again.
-            let names = try? await SnapshotCatalog(command).names(of: name, prefix: prefix)
-            inbox.post(.snapshots(SnapshotListing(dataset: name, guid: guid, serial: serial, names: names)))
+            var listing = SnapshotListing(dataset: name, guid: guid, serial: serial)
+            // Without an answer the dataset is gone, or its pool is stuck; Kairos asks again after the next pruning.
+            do throws(ZFSError) {
+                let catalog = SnapshotCatalog(command)
+                let names = try await catalog.names(of: name, prefix: prefix)
+                // Which of them pruning can destroy matters only if all of them together would slow the dataset down.
+                let isMany = budget.level(names.count) != .free
+                listing.count = isMany ? try await catalog.ownCount(of: name, prefix: prefix) : names.count
+                listing.names = names
+            } catch {}
+            inbox.post(.snapshots(listing))
         }
     }
 
@@ -58,7 +68,7 @@ extension Daemon {
         countAt = uncounted.isEmpty ? nil : SystemClock.monotonic() + Self.countPause
         guard let dataset = watched[listing.guid], let names = listing.names else { return }
         // What was taken meanwhile is counted the next time.
-        dataset.snapshotCount = names.count
+        dataset.snapshotCount = listing.count
         pace(dataset)
         journal?.reconcile(
             dataset: listing.dataset, guid: listing.guid,

@@ -199,6 +199,31 @@ extension IntegrationTests {
             }
         }
 
+        @Test("what pruning cannot reduce, such as received snapshots, does not slow a dataset down")
+        func received() async throws {
+            try await dataset("received") { fixture, dataset in
+                try await fixture.zfs("set", "kairos:max-snapshots=10", dataset)
+                // As a stream without properties brings them: with names of Kairos's and no trigger.
+                for index in 0..<12 {
+                    try await fixture.zfs("snapshot", "\(dataset)@\(name(secondsAgo: Int64(70 - index)))")
+                }
+                try await KairosProcess.run(["run", "--json", "--no-prune"] + .prompt + [dataset]) { kairos in
+                    try await kairos.ready()
+                    let taken = try await fixture.snapshots(of: "received").count
+                    // The count comes two seconds after the start at the earliest; each of these would wait an hour.
+                    for number in 1...6 {
+                        let start = kairos.claim().start
+                        try write("\(number)", to: fixture.path("received") + "/file")
+                        try await kairos.event("snapshot \(number)", from: start) { $0.event == "snapshot" }
+                        try await Task.sleep(for: .milliseconds(500))
+                    }
+                    #expect(!kairos.events.contains { $0.text?.contains("kairos:max-snapshots") ?? false })
+                    #expect(try await fixture.snapshots(of: "received").count >= taken + 6)
+                    #expect(try await kairos.stop().status.isSuccess)
+                }
+            }
+        }
+
         @Test("killed at any moment it has destroyed some of what it was to destroy, and nothing else")
         func killed() async throws {
             try await dataset("prune-kill") { fixture, dataset in
