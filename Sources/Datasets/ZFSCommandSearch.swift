@@ -7,9 +7,10 @@ import Musl
 #endif
 
 extension ZFSCommand {
-    /// Where the commands are looked for, in this order; `PATH` is not asked, for it is the caller's to set.
+    /// Where the commands are looked for, in this order; `PATH` is not asked, for it is the caller's to set. The last one is
+    /// the system profile of NixOS: links of root to files of root in /nix/store.
     public static let searchPath: [String] = [
-        "/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin", "/usr/local/bin",
+        "/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin", "/usr/local/bin", "/run/current-system/sw/bin",
     ]
 
     /// Finds `zfs` and `zpool` by absolute path.

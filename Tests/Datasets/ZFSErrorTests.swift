@@ -184,6 +184,11 @@ import Musl
         let found = try ZFSCommand.find(in: ["/nonexistent", fake.directory], owner: user, timeLimit: nil)
         #expect(found.zfs == fake.directory + "/zfs")
         #expect(found.zpool == fake.directory + "/zpool")
+        // As NixOS has its system's programs: what is run is the file that the link leads to.
+        #expect(ZFSCommand.searchPath.contains("/run/current-system/sw/bin"))
+        let profile = fake.directory + "/profile"
+        #expect(symlink(".", profile) == 0)
+        #expect(try ZFSCommand.find(in: [profile], owner: user, timeLimit: nil).zfs == found.zfs)
 
         let fault = { (owner: UInt32) -> String? in
             do throws(ZFSError) {
