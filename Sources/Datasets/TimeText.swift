@@ -43,7 +43,10 @@ public enum TimeText {
             return time
         }
         if words.count == 1, words[0].first == "@", let time = Int64(words[0].dropFirst()), time >= 0 { return time }
-        let joined = text.split(separator: " ").joined(separator: "T")
+        // A zone may stand by itself, as git writes it: "2026-11-22 09:05:00 +0100".
+        let hasZone = words.count == 3 && ["+", "-"].contains(words[2].first)
+        let joined =
+            text.split(separator: " ").prefix(hasZone ? 2 : .max).joined(separator: "T") + (hasZone ? words[2] : "")
         if joined.count >= 20, let zoned = try zoned(joined, text) { return zoned }
         var (date, clock): (Substring?, Substring?)
         let parts = joined.split(separator: "T", omittingEmptySubsequences: false)
@@ -90,19 +93,23 @@ public enum TimeText {
         return word.isEmpty ? nil : total
     }
 
-    /// `2026-11-22T09:05:00Z`, `…+01:00`, with a fraction, which is cut off. Nil: no zone is at its end.
+    /// `2026-11-22T09:05:00Z`, `…+01:00`, `…+0100`, with a fraction, which is cut off. Nil: no zone is at its end.
     private static func zoned(_ joined: String, _ text: String) throws(Fault) -> Int64? {
         let bytes = Array(joined.utf8)
         var end = bytes.count
         var offset: Int64 = 0
         if bytes[end - 1] == UInt8(ascii: "Z") || bytes[end - 1] == UInt8(ascii: "z") {
             end -= 1
-        } else if end > 6, bytes[end - 6] == UInt8(ascii: "+") || bytes[end - 6] == UInt8(ascii: "-"),
-            bytes[end - 3] == UInt8(ascii: ":"), let hours = number(bytes[end - 5..<end - 3]),
-            let minutes = number(bytes[end - 2..<end]), hours < 24, minutes < 60
+        } else if let sign = bytes.lastIndex(where: { $0 == UInt8(ascii: "+") || $0 == UInt8(ascii: "-") }), sign >= 19
         {
-            offset = Int64(hours * 3600 + minutes * 60) * (bytes[end - 6] == UInt8(ascii: "-") ? -1 : 1)
-            end -= 6
+            // A dash before is one of the date's.
+            let digits = bytes[(sign + 1)...].filter { $0 != UInt8(ascii: ":") }
+            let hasColon = bytes.count == sign + 6 && bytes[sign + 3] == UInt8(ascii: ":")
+            guard hasColon || bytes.count == sign + 5, digits.count == 4, let hours = number(digits[..<2]),
+                let minutes = number(digits[2...]), hours < 24, minutes < 60
+            else { throw fault(text, "its zone is none, such as '+01:00'") }
+            offset = Int64(hours * 3600 + minutes * 60) * (bytes[sign] == UInt8(ascii: "-") ? -1 : 1)
+            end = sign
         } else {
             return nil
         }
