@@ -162,7 +162,11 @@ extension Daemon {
             let epoch = record.time < dataset.epochStarted ? dataset.epoch - 1 : dataset.epoch
             note(record, of: dataset, paths: paths, epoch: epoch)
         }
-        if isStopping { flush() }
+        if isStopping {
+            // Of what was resolved after the line that the stop drew.
+            checkRemoteSuspicions(stoppedAt)
+            flush()
+        }
     }
 
     private func note(_ record: Record, of dataset: WatchedDataset, paths: [[UInt8]?], epoch: UInt64) {
@@ -224,7 +228,8 @@ extension Daemon {
             return
         }
         for dataset in watched.values where dataset.isNear(near) { suspect(dataset, at: time) }
-        remoteSuspicion = remoteSuspicion ?? time
+        // The latest: a snapshot since an earlier one settles that alone.
+        remoteSuspicion = max(remoteSuspicion ?? 0, time)
     }
 
     /// Gathered suspicions become due this long after the ones before.

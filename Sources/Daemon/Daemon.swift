@@ -107,7 +107,7 @@ public final class Daemon {
     var mustReadSlots = false
     var candidateWakeups = CandidateWakeups()
     var counters = ProbeCounters()
-    /// The first of the unlikely suspicions gathered since all datasets were checked for them last.
+    /// The last of the unlikely suspicions gathered since all datasets were checked for them last.
     var remoteSuspicion: UInt64?
     var lastRemoteCheck = SystemClock.monotonic()
 
