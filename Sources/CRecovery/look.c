@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #ifndef STATX_MNT_ID
@@ -157,4 +159,24 @@ unknown:
 ssize_t recovery_link_target(int fd, char *buffer, size_t size)
 {
 	return readlinkat(fd, "", buffer, size);
+}
+
+static const char *path_of(char *path, size_t size, int fd)
+{
+	snprintf(path, size, "/proc/self/fd/%d", fd);
+	return path;
+}
+
+ssize_t recovery_attribute_names(int fd, char *names, size_t size)
+{
+	char path[32];
+
+	return listxattr(path_of(path, sizeof(path), fd), names, size);
+}
+
+ssize_t recovery_attribute(int fd, const char *name, void *value, size_t size)
+{
+	char path[32];
+
+	return getxattr(path_of(path, sizeof(path), fd), name, value, size);
 }

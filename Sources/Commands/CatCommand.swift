@@ -10,10 +10,12 @@ struct CatCommand: ParsableCommand {
         commandName: "cat",
         abstract: "Write a version of a file to stdout.",
         discussion: """
-            Without --at, --version or --snapshot: the newest version that a snapshot has. A time means the newest snapshot up to then, and \
-            one that is given to the second means that whole second.
+            Without --at, --version or --snapshot: the newest version whose content, owner or permissions differ from the file as it is now; \
+            of a file that is gone, the last version. 'kairos diff' and 'kairos restore' take the same one. A time means the newest snapshot up \
+            to then, and one that is given to the second means that whole second.
 
             EXAMPLES:
+              kairos cat thesis.tex                        the version before the last change
               kairos cat thesis.tex --at '10m ago'
               kairos cat thesis.tex --version 3 | less
               kairos cat /srv/gone/index.html --snapshot kairos-2026-11-22T09.05.00.123Z > index.html
@@ -33,14 +35,11 @@ struct CatCommand: ParsableCommand {
         let selector = try version.selector(utc: options.utc)
         let session = try RecoverySession(path, options)
         try session.look {
+            let live = selector == nil ? try session.view.status(of: session.place.path, in: .live) : nil
+            if live?.kind == .directory { throw unreadable(session.shown(session.place.path), .directory) }
             let version = try session.find(selector)
             let shown = session.shown(version.path)
-            guard version.status.kind == .file else {
-                let remedy =
-                    version.status.kind == .directory
-                    ? "'kairos restore' brings back directories" : "only a file has bytes"
-                throw Output.failure("\(shown) is a \(version.status.kind.rawValue): \(remedy)", status: 2)
-            }
+            guard version.status.kind == .file else { throw unreadable(shown, version.status.kind) }
             let file = try session.view.look(into: .snapshot(version.snapshot)) { (tree) throws(TreeFault) in
                 try tree.open(version.path)
             }
@@ -50,8 +49,14 @@ struct CatCommand: ParsableCommand {
                     status: 2)
             }
             defer { try? file.close() }
+            options.remark(session.words(version))
             try copy(file, shown, session)
         }
+    }
+
+    private func unreadable(_ shown: String, _ kind: FileKind) -> any Error {
+        let remedy = kind == .directory ? "'kairos restore' brings back directories" : "only a file has bytes"
+        return Output.failure("\(shown) is a \(kind.rawValue): \(remedy)", status: 2)
     }
 
     private func copy(_ file: FileDescriptor, _ shown: String, _ session: RecoverySession) throws {

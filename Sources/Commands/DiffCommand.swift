@@ -11,11 +11,13 @@ struct DiffCommand: ParsableCommand {
         abstract: "What two versions of a file differ in.",
         discussion: """
             A and B are versions: a number of 'kairos log', a time, the name of a snapshot, or 'now' for the live file. Without them the newest \
-            version that a snapshot has is compared with the live file; with A alone that one is. Text is shown as a unified diff, of other files \
-            the sizes and SHA-256, of directories the names.
+            version that differs from the live file is compared with it, which is the one that 'kairos cat' and 'kairos restore' take; with A \
+            alone that one is. Text is shown as a unified diff, of other files the sizes and SHA-256. Of directories, what differs in them and \
+            below: '-' is in the older one alone, '+' in the newer one alone, '!' has other contents, owners, permissions or attributes.
 
             EXAMPLES:
-              kairos diff thesis.tex                       since the last snapshot
+              kairos diff thesis.tex                       the last change
+              kairos diff photos                           what was deleted, changed or added below
               kairos diff thesis.tex 3                     since version 3
               kairos diff thesis.tex 'yesterday 18:00' 4
               kairos diff thesis.tex 1 2 | patch -R        take version 2's changes back
@@ -43,19 +45,20 @@ struct DiffCommand: ParsableCommand {
             let history: FileHistory = try session.read()
             session.tellPassedOver(history.passedOver)
             do {
-                let left = try DiffSide(older, or: .newest, history, options)
-                let right = try DiffSide(newer, or: nil, history, options)
-                return try compare(left, right, history, session)
+                let left =
+                    try older.map { try DiffSide($0, history, options) } ?? DiffSide(try session.find(nil), history)
+                let right = try newer.map { try DiffSide($0, history, options) } ?? DiffSide(history)
+                return try compare(left, right, session)
             } catch let fault as SelectionFault {
-                throw Output.failure(fault.description, status: 2)
+                guard fault.isAsItWas, older == nil else { throw Output.failure(fault.description, status: 2) }
+                options.remark(fault.description)
+                return try !options.json || compare(DiffSide(history), DiffSide(history), session)
             }
         }
         if !isSame { throw ExitCode(1) }
     }
 
-    private func compare(
-        _ left: DiffSide, _ right: DiffSide, _ history: FileHistory, _ session: RecoverySession
-    ) throws -> Bool {
+    private func compare(_ left: DiffSide, _ right: DiffSide, _ session: RecoverySession) throws -> Bool {
         let (one, other) = try (DiffState(left, session), DiffState(right, session))
         defer {
             one.close()
@@ -65,19 +68,22 @@ struct DiffCommand: ParsableCommand {
         var lines: [String] = []
         switch (one.status?.kind, other.status?.kind) {
         case (.directory, .directory):
-            let gone = Set(one.names).subtracting(other.names), new = Set(other.names).subtracting(one.names)
-            for name in gone.union(new).sorted(by: { $0.lexicographicallyPrecedes($1) }) {
-                lines.append((gone.contains(name) ? "-" : "+") + SafeText.line(name))
-            }
-            answer.same = lines.isEmpty
+            let changes = try session.changes(from: left, to: right)
+            answer.same = changes.isEmpty
+            answer.entries = changes.map(JSONDiffEntry.init)
+            lines = changes.map(Self.line)
             if !answer.same { lines = ["--- " + label(left, session), "+++ " + label(right, session)] + lines }
         case (.file?, .file?):
             guard let first = one.file, let second = other.file else { throw TreeFault.gone }
-            let digests = try (SHA256.digest(of: first, left.path), SHA256.digest(of: second, right.path))
-            answer.same = digests.0 == digests.1
+            let digests = try (session.digest(of: first, left.path), session.digest(of: second, right.path))
+            answer.same = try digests.0 == digests.1 && session.changes(from: left, to: right).isEmpty
             answer.older.sha256 = Self.hexadecimal(digests.0)
             answer.newer.sha256 = Self.hexadecimal(digests.1)
             if answer.same { break }
+            if digests.0 == digests.1 {
+                lines = heads(one, other, session)
+                break
+            }
             if try DiffState.isText(first, left.path) && DiffState.isText(second, right.path) {
                 let text = try unified(first, second, label(left, session), label(right, session))
                 answer.diff = String(decoding: text, as: UTF8.self)
@@ -92,13 +98,8 @@ struct DiffCommand: ParsableCommand {
             }
         case (nil, nil): break
         default:
-            answer.same = one.status?.kind == other.status?.kind && one.target == other.target
-            if !answer.same {
-                lines = [
-                    "--- " + label(left, session) + "  " + one.words,
-                    "+++ " + label(right, session) + "  " + other.words,
-                ]
-            }
+            answer.same = try one.status?.kind == other.status?.kind && session.changes(from: left, to: right).isEmpty
+            if !answer.same { lines = heads(one, other, session) }
         }
         if options.json {
             Output.line(Output.json(answer))
@@ -106,6 +107,29 @@ struct DiffCommand: ParsableCommand {
             for line in lines { Output.line(line) }
         }
         return answer.same
+    }
+
+    /// What two states are, where no more can be shown of them.
+    private func heads(_ one: DiffState, _ other: DiffState, _ session: RecoverySession) -> [String] {
+        var words = (one.words, other.words)
+        if words.0 == words.1 { words = (one.ownership, other.ownership) }
+        let more = words.0 == words.1 ? ", extended attributes differ" : ""
+        return [
+            "--- " + label(one.side, session) + "  " + words.0 + more,
+            "+++ " + label(other.side, session) + "  " + words.1 + more,
+        ]
+    }
+
+    /// A line for what differs below a directory.
+    private static func line(_ change: ContentComparison.Change) -> String {
+        let mark =
+            switch change.what {
+            case .removed: "-"
+            case .added: "+"
+            case .changed: "!"
+            }
+        let name = change.path.isEmpty ? "." : SafeText.line(change.path, limit: 5000)
+        return mark + name + (change.kind == .directory ? "/" : "")
     }
 
     private func label(_ side: DiffSide, _ session: RecoverySession) -> String {
@@ -147,26 +171,30 @@ struct DiffSide {
     var snapshot: Int?
     var status: FileStatus?
 
-    /// - Parameter fallback: what is meant without a text; nil: the live file.
-    init(_ text: String?, or fallback: VersionSelector?, _ history: FileHistory, _ options: LookOptions) throws {
-        let selector: VersionSelector?
-        if let text {
-            if text == "now" {
-                selector = nil
-            } else if let number = Int(text) {
-                selector = .number(number)
-            } else if history.snapshots.contains(where: { $0.name == text || text.hasSuffix("@" + $0.name) }) {
-                selector = .snapshot(text)
-            } else {
-                selector = .time(try options.moment(text, option: "a version is a number, a snapshot or a time").last)
-            }
-        } else {
-            selector = fallback
-        }
-        guard let selector else {
-            path = history.path
-            status = history.live
+    /// The live file.
+    init(_ history: FileHistory) {
+        path = history.path
+        status = history.live
+    }
+
+    init(_ found: FoundVersion, _ history: FileHistory) {
+        path = found.path
+        version = found.number ?? history.version(in: found.snapshot)?.number
+        snapshot = found.snapshot
+        status = found.status
+    }
+
+    init(_ text: String, _ history: FileHistory, _ options: LookOptions) throws {
+        self.init(history)
+        let selector: VersionSelector
+        if text == "now" {
             return
+        } else if let number = Int(text) {
+            selector = .number(number)
+        } else if history.snapshots.contains(where: { $0.name == text || text.hasSuffix("@" + $0.name) }) {
+            selector = .snapshot(text)
+        } else {
+            selector = .time(try options.moment(text, option: "a version is a number, a snapshot or a time").last)
         }
         let (found, place) = try history.resolve(selector)
         path = found.path
@@ -187,7 +215,6 @@ struct DiffState {
     var side: DiffSide
     var status: FileStatus?
     var file: FileDescriptor?
-    var names: [[UInt8]] = []
     var target: [UInt8]?
 
     var words: String {
@@ -195,19 +222,24 @@ struct DiffState {
         return status.kind.rawValue + (target.map { " to \(SafeText.line($0))" } ?? "")
     }
 
+    /// What a file's contents do not tell apart.
+    var ownership: String {
+        guard let status else { return "not there" }
+        return "mode \(ModeText.octal(status.mode)), owner \(status.user):\(status.group)"
+    }
+
     init(_ side: DiffSide, _ session: RecoverySession) throws(TreeFault) {
         self.side = side
         let read = try session.view.look(into: side.snapshot.map { .snapshot($0) } ?? .live) {
-            (tree) throws(TreeFault) -> (FileStatus?, FileDescriptor?, [[UInt8]], [UInt8]?) in
-            guard let status = try tree.status(of: side.path) else { return (nil, nil, [], nil) }
+            (tree) throws(TreeFault) -> (FileStatus?, FileDescriptor?, [UInt8]?) in
+            guard let status = try tree.status(of: side.path) else { return (nil, nil, nil) }
             switch status.kind {
-            case .file: return (status, try tree.open(side.path), [], nil)
-            case .directory: return (status, nil, try tree.entries(of: side.path)?.map(\.name) ?? [], nil)
-            case .symlink: return (status, nil, [], try tree.target(of: side.path))
-            default: return (status, nil, [], nil)
+            case .file: return (status, try tree.open(side.path), nil)
+            case .symlink: return (status, nil, try tree.target(of: side.path))
+            default: return (status, nil, nil)
             }
         }
-        (status, file, names, target) = read
+        (status, file, target) = read
     }
 
     func close() { try? file?.close() }
@@ -217,6 +249,25 @@ struct DiffState {
         var buffer = [UInt8](repeating: 0, count: 32 << 10)
         let count = try buffer.withUnsafeMutableBytes { try file.read(fromAbsoluteOffset: 0, into: $0) }
         return !buffer[..<count].contains(0)
+    }
+}
+
+extension RecoverySession {
+    /// What differs at a path and below.
+    fileprivate func changes(from left: DiffSide, to right: DiffSide) throws(TreeFault) -> [ContentComparison.Change] {
+        func place(_ side: DiffSide) -> Place { side.snapshot.map { .snapshot($0) } ?? .live }
+        // With times in whole seconds, what was changed at the older one's time may have been changed once more.
+        let older = [left, right].compactMap(\.snapshot).min().map { view.snapshots[$0].time.milliseconds / 1000 - 1 }
+        let settled = view.hasCoarseTimes ? older ?? .max : .max
+        return try view.look(into: place(left)) { (old) throws(TreeFault) in
+            try view.look(into: place(right)) { (new) throws(TreeFault) in
+                try ContentComparison.changes(of: left.path, in: old, and: right.path, in: new, settled: settled)
+            }
+        }
+    }
+
+    fileprivate func digest(of file: FileDescriptor, _ path: [UInt8]) throws(TreeFault) -> [UInt8] {
+        try SHA256.digest(of: file, path) { () throws(TreeFault) in try checkStopped() }
     }
 }
 
@@ -239,10 +290,26 @@ private struct JSONDiffSide: Encodable {
     }
 }
 
+private struct JSONDiffEntry: Encodable {
+    var change: String
+    var path: String?
+    var pathRaw: String?
+    var kind: String
+
+    init(_ change: ContentComparison.Change) {
+        self.change = change.what.rawValue
+        let bytes = JSONBytes(change.path)
+        (path, pathRaw) = (bytes.text, bytes.raw)
+        kind = change.kind.rawValue
+    }
+}
+
 private struct JSONDiff: Encodable {
     var older: JSONDiffSide
     var newer: JSONDiffSide
     var same: Bool
+    /// Of directories: what differs below.
+    var entries: [JSONDiffEntry]?
     var binary = false
     var diff: String?
 }

@@ -238,13 +238,19 @@ final class RecoverySession {
                 + "if a directory had its name before: 'kairos log \(shown(named))'")
     }
 
-    /// The one version that is meant: where none is named, that of the snapshot in the path, or the newest.
+    /// The one version that is meant: where none is named, that of the snapshot in the path, or the newest that differs from what is there.
     func find(_ selector: VersionSelector?) throws -> FoundVersion {
         try atPlaces {
             try FileHistory.find(
-                selector ?? place.snapshot.map(VersionSelector.snapshot) ?? .newest, of: place.path, from: view,
+                selector ?? place.snapshot.map(VersionSelector.snapshot), of: place.path, from: view,
                 dataset: view.guid, history: history, onHistoryFailure: Self.historyFailed)
         }
+    }
+
+    /// Which version was chosen.
+    func words(_ version: FoundVersion) -> String {
+        let snapshot = view.snapshots[version.snapshot]
+        return "\(shown(version.path)): as of \(options.text(snapshot.time)), \(SafeText.line(snapshot.name))"
     }
 
     /// Before what waits for others.

@@ -18,6 +18,10 @@ struct RestoreCommand: ParsableCommand {
             it, with its time in the name: report.odt, report.2026-11-22T09.05.00.odt. It comes with owner, permissions, times, attributes, \
             ACLs, holes and links, and appears all at once or not at all.
 
+            Without --at, --version or --snapshot: the newest version whose content, owner or permissions differ from what is there now; for a \
+            directory, the newest with anything in it that is missing or different now; of what is gone, the last version. Where there is no such \
+            version, or a copy of it is already beside the original, nothing is written.
+
             An SQLite database comes with its -wal and -journal. With --in-place those of what is replaced are removed; stop the program that has \
             it open before. Of other databases restore the whole directory.
 
@@ -99,7 +103,8 @@ struct RestoreCommand: ParsableCommand {
             try takeSnapshots(&items)
         }
         for index in items.indices where !stop.isSet { restore(&items[index], stop) }
-        for index in items.indices where items[index].report == nil && items[index].error == nil {
+        for index in items.indices
+        where items[index].report == nil && items[index].existing == nil && items[index].error == nil {
             items[index].error = "not tried"
         }
         try finish(items)
@@ -113,12 +118,17 @@ struct RestoreCommand: ParsableCommand {
     ) throws -> [RestoreItem] {
         var items: [RestoreItem] = []
         var isWhole = true
-        for path in paths.map(RawArgument.bytes) {
-            do { items.append(RestoreItem(path: path, version: try lookup.version(of: path, selector))) } catch {
-                isWhole = false
-                // The signal is told of by the status.
-                if stop.isSet { break }
+        let raw = paths.map(RawArgument.bytes)
+        for (path, result) in zip(raw, lookup.versions(of: raw, selector)) {
+            do { items.append(RestoreItem(path: path, version: try result.get())) } catch {
+                // The status says that a signal came.
+                if stop.isSet {
+                    isWhole = false
+                    break
+                }
                 Output.message(error is TreeFault ? "\(SafeText.line(path)): \(error)" : "\(error)")
+                if let fault = error as? SelectionFault, fault.isAsItWas { continue }
+                isWhole = false
             }
         }
         guard isWhole else {
@@ -127,6 +137,7 @@ struct RestoreCommand: ParsableCommand {
                     ? "nothing was restored: stopped" : "nothing was restored: not every path has such a version",
                 status: Self.nothing)
         }
+        if items.isEmpty { throw ExitCode(Self.nothing) }
         return items
     }
 
@@ -264,6 +275,10 @@ struct RestoreCommand: ParsableCommand {
             }
             guard let directory = item.directory else { return }
             let version = VersionName(item.name, stamp: stamp(item.version.time), isDirectory: item.isDirectory)
+            if !inPlace, let copy = copy(of: item, in: directory, version) {
+                item.existing = copy
+                return
+            }
             var options = RestoreOptions(
                 mode: inPlace ? .inPlace(keepsOld: false) : .beside, names: { version.candidate($0) },
                 isStopped: { stop.isSet })
@@ -280,6 +295,22 @@ struct RestoreCommand: ParsableCommand {
                 }
             line.clear()
         } catch { item.error = error.description }
+    }
+
+    /// The name of a copy of the version that an earlier restore has written.
+    private func copy(of item: RestoreItem, in directory: DirectoryHandle, _ version: VersionName) -> [UInt8]? {
+        let isFuse = item.version.flavour == .fuse
+        let old = TreeReader(root: item.version.source.root, isFuse: isFuse)
+        let new = TreeReader(root: directory.descriptor, isFuse: isFuse)
+        func isThere(_ name: [UInt8]) -> Bool { (try? new.status(of: name)).flatMap { $0 } != nil }
+        var (name, number) = (item.name, 0)
+        while isThere(name) {
+            let changes = try? ContentComparison.changes(of: item.version.source.path, in: old, and: name, in: new)
+            if changes?.isEmpty ?? false { return name }
+            number += 1
+            name = version.candidate(number)
+        }
+        return nil
     }
 
     private func stamp(_ time: Int64) -> String {
@@ -299,7 +330,7 @@ struct RestoreCommand: ParsableCommand {
             for line in item.remarks { Output.message(line) }
         }
         if dryRun { return }
-        let restored = items.count { $0.report != nil }
+        let restored = items.count { $0.report != nil || $0.existing != nil }
         if restored == 0 { throw ExitCode(Self.nothing) }
         if restored < items.count || items.contains(where: { $0.report?.isWhole == false }) { throw ExitCode(1) }
     }
@@ -321,6 +352,8 @@ struct RestoreItem: Encodable, Sendable {
     var made: [[UInt8]] = []
     var safetySnapshot: String?
     var report: RestoreReport?
+    /// A copy of the version that was there already.
+    var existing: [UInt8]?
     var error: String?
 
     init(path: [UInt8], version: RestorableVersion) {
@@ -350,8 +383,9 @@ struct RestoreItem: Encodable, Sendable {
 
     /// What was done.
     func line(utc: Bool) -> String {
-        guard let report else { return "" }
         var line = "\(SafeText.line(path)): as of \(LocalTime.date(version.time, utc: utc)), \(amount(count))"
+        if let existing { return line + ", already there as \(SafeText.line(existing))" }
+        guard let report else { return "" }
         line += report.hasReplaced ? ", in place" : ", as \(SafeText.line(report.name))"
         if !report.brought.isEmpty {
             line += " with " + report.brought.map { SafeText.line($0) }.joined(separator: ", ")
@@ -398,7 +432,7 @@ struct RestoreItem: Encodable, Sendable {
     private enum Key: String, CodingKey {
         case path, dataset, snapshot, time, name, error, files, directories, others, hardLinks, bytes, replaced,
             skipped, losses
-        case safetySnapshot, made, added, removed, entries, skippedCount, companions, removedCompanions
+        case safetySnapshot, made, added, removed, entries, skippedCount, companions, removedCompanions, isThereAlready
     }
 
     private struct Reason: Encodable { var path: String, reason: String, what: String? = nil, count: Int? = nil }
@@ -410,7 +444,8 @@ struct RestoreItem: Encodable, Sendable {
         try container.encode(version.dataset, forKey: .dataset)
         try container.encode(version.snapshot, forKey: .snapshot)
         try container.encode(Timestamp(milliseconds: version.time / 1_000_000).rfc3339, forKey: .time)
-        try container.encode(text(report?.name ?? name), forKey: .name)
+        try container.encode(text(report?.name ?? existing ?? name), forKey: .name)
+        if existing != nil { try container.encode(true, forKey: .isThereAlready) }
         try container.encodeIfPresent(error, forKey: .error)
         try container.encodeIfPresent(safetySnapshot, forKey: .safetySnapshot)
         try container.encode(made.map(text), forKey: .made)

@@ -21,9 +21,6 @@ struct RestorableVersion: Sendable {
     var snapshot: String
 }
 
-/// Why a version was not found.
-struct LookupError: Error, CustomStringConvertible { var description: String }
-
 /// Finds versions to restore, in datasets that it opens once.
 final class VersionLookup {
     private let command: ZFSCommand
@@ -37,22 +34,58 @@ final class VersionLookup {
         self.isStopped = isStopped
     }
 
+    /// Finds a version of each path.
+    ///
     /// - Parameters:
-    ///   - path: as the user gave it: absolute or from the working directory, raw; there need not be anything there any more.
-    ///   - selector: nil: that of the snapshot in the path, or the newest that is not what is there now.
-    /// - Throws: an error that describes itself in one printable line: what was looked for, where, and what to do.
-    func version(of path: [UInt8], _ selector: VersionSelector?) throws -> RestorableVersion {
+    ///   - paths: as the user gave them: absolute or from the working directory, raw; there need not be anything there any more.
+    ///   - selector: nil: that of the snapshot in the path, or the newest that differs from what is there now.
+    /// - Returns: in the paths' order; an error describes itself in one printable line: what was looked for, where, and what to do.
+    func versions(of paths: [[UInt8]], _ selector: VersionSelector?) -> [Result<RestorableVersion, any Error>] {
         // Links are not followed: the owner of a directory on the way could lead root elsewhere by one. They are names of what was there before.
-        let place = try PlaceLookup.place(of: path, links: .refused, command)
-        let view = try views[place.dataset] ?? DatasetView(place, command, history: history, isStopped: isStopped)
+        let places = paths.map { path in Result { try PlaceLookup.place(of: path, links: .refused, command) } }
+        var results: [Result<RestorableVersion, any Error>?] = places.map { place in
+            if case .failure(let error) = place { .failure(error) } else { nil }
+        }
+        struct Question: Hashable {
+            var dataset: String
+            var selector: VersionSelector?
+        }
+        var questions: [Question: [(index: Int, place: DatasetPlace)]] = [:]
+        for (index, place) in places.enumerated() {
+            guard let place = try? place.get() else { continue }
+            let own = selector ?? place.snapshot.map(VersionSelector.snapshot)
+            questions[Question(dataset: place.dataset, selector: own), default: []].append((index, place))
+        }
+        // Those of one dataset at once: each of its snapshots is looked at once for all of them.
+        for (question, asked) in questions {
+            do {
+                let view = try view(of: asked[0].place)
+                let found = try FileHistory.find(
+                    question.selector, of: asked.map(\.place.path), from: view, dataset: view.guid, history: history,
+                    onHistoryFailure: RecoverySession.historyFailed)
+                for (one, found) in zip(asked, found) {
+                    results[one.index] = Result { try version(found, one.place, view) }
+                }
+            } catch {
+                for one in asked where results[one.index] == nil { results[one.index] = .failure(error) }
+            }
+        }
+        return results.map { $0 ?? .failure(TreeFault.gone) }
+    }
+
+    private func view(of place: DatasetPlace) throws -> DatasetView {
+        if let view = views[place.dataset] { return view }
+        let view = try DatasetView(place, command, history: history, isStopped: isStopped)
         views[place.dataset] = view
+        return view
+    }
+
+    private func version(
+        _ result: Result<FoundVersion, any Error>, _ place: DatasetPlace, _ view: DatasetView
+    ) throws -> RestorableVersion {
         let found: FoundVersion
-        do {
-            found = try FileHistory.find(
-                selector ?? place.snapshot.map(VersionSelector.snapshot) ?? .other, of: place.path, from: view,
-                dataset: view.guid, history: history, onHistoryFailure: RecoverySession.historyFailed)
-        } catch let error as SelectionFault {
-            if let link = place.link { throw PlaceError(link: link) }
+        do { found = try result.get() } catch let error as SelectionFault {
+            if let link = place.link, !error.isAsItWas { throw PlaceError(link: link) }
             throw error
         }
         let root = HeldRoot(try view.root(of: found.snapshot))

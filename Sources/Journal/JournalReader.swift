@@ -64,17 +64,43 @@ public final class JournalReader: Sendable {
                 values.append(since.databaseValue)
             }
             if !directory.isEmpty {
-                // As bytes: what begins with `directory/` lies before `directory0`.
                 condition += " AND c.path > ? AND c.path < ?"
-                values += [
-                    Data(directory + [UInt8(ascii: "/")]).databaseValue,
-                    Data(directory + [UInt8(ascii: "/") + 1]).databaseValue,
-                ]
+                values += Self.range(below: directory)
             }
             var rows = try Self.rows(database, id, condition, values)
             try Self.noteMakings(&rows, id, database)
             return Self.ordered(rows).reversed()
         }
+    }
+
+    /// The snapshots that captured a change of a name below a directory.
+    public func snapshots(changedBelow directory: [UInt8], in dataset: UInt64) throws(JournalError) -> Set<String> {
+        try read(of: dataset, without: []) { database, id in
+            if directory.isEmpty {
+                return try String.fetchSet(
+                    database,
+                    sql: """
+                        SELECT name FROM snapshot WHERE dataset = ? AND EXISTS
+                          (SELECT 1 FROM change WHERE snapshot = snapshot.id)
+                        """, arguments: [id])
+            }
+            var names: Set<String> = []
+            for column in ["path", "new_path"] {
+                names.formUnion(
+                    try String.fetchSet(
+                        database,
+                        sql: """
+                            SELECT name FROM snapshot WHERE id IN
+                              (SELECT snapshot FROM change WHERE dataset = ?1 AND \(column) > ?2 AND \(column) < ?3)
+                            """, arguments: StatementArguments([id.databaseValue] + Self.range(below: directory))))
+            }
+            return names
+        }
+    }
+
+    /// What begins with `directory/` lies between these: as bytes, before `directory0`.
+    private static func range(below directory: [UInt8]) -> [DatabaseValue] {
+        [UInt8(ascii: "/"), UInt8(ascii: "/") + 1].map { Data(directory + [$0]).databaseValue }
     }
 
     /// The snapshots that the journal knows by the names after `@`: true where each change since the one before it is known.

@@ -120,11 +120,11 @@ public final class DatasetView: SnapshotStore {
     ) throws(TreeFault) -> Value {
         if isStopped() { throw .stopped }
         switch place {
-        case .live: return try body(TreeReader(root: live, isFuse: flavour == .fuse))
+        case .live: return try body(TreeReader(root: live, isFuse: flavour == .fuse, isStopped: isStopped))
         case .snapshot(let index):
             let root = try root(of: index, isHeld: false)
             defer { try? root.close() }
-            return try body(TreeReader(root: root, isFuse: flavour == .fuse))
+            return try body(TreeReader(root: root, isFuse: flavour == .fuse, isStopped: isStopped))
         }
     }
 

@@ -146,26 +146,10 @@ private final class HistoryReader<Store: SnapshotStore> {
     }
 
     /// For each snapshot an earlier one that has the same at a path, as it was written down; nil where it has to be looked at.
-    ///
-    /// A change that was done while a snapshot was taken may be in it, and noted with the next one. So what is noted, and what is not known
-    /// in full, leaves Kairos's snapshot before it to be looked at as well; and the newest one, whose next one is still to come.
     private func predecessors(_ path: [UInt8]) -> [Int?] {
         if let already = unchanged[path] { return already }
         let changed = Set(changes(path).map(\.snapshot))
-        var result: [Int?] = Array(repeating: nil, count: now)
-        guard history != nil else { return result }
-        var before: Int?
-        for index in 0..<now {
-            // What was changed is told between Kairos's own snapshots, whatever others lie between them.
-            guard let isWhole = known[snapshots[index].name] else { continue }
-            if isWhole, !changed.contains(snapshots[index].name) {
-                result[index] = before
-            } else if let before {
-                result[before] = nil
-            }
-            before = index
-        }
-        if let before { result[before] = nil }
+        let result = RecordedRuns(snapshots, known: history == nil ? [:] : known, changed: changed).same
         unchanged[path] = result
         return result
     }
@@ -408,74 +392,5 @@ extension FileStatus {
     func isSameVersion(as other: FileStatus) -> Bool {
         inode == other.inode && changed == other.changed && modified == other.modified && size == other.size
             && kind == other.kind && mode == other.mode && user == other.user && group == other.group
-    }
-}
-
-/// A version that was found, and where.
-public struct FoundVersion: Sendable, Hashable {
-    /// Where the file was then, from the dataset's root.
-    public var path: [UInt8]
-    public var status: FileStatus
-    /// The place of the snapshot to take it from.
-    public var snapshot: Int
-    /// Its number, where it took reading them all.
-    public var number: Int?
-}
-
-extension FileHistory {
-    /// Finds the version that is meant, looking at no more snapshots than it takes: a name that a snapshot has is its version, and only
-    /// where it has none the versions under other names are read. `cat` and `restore` go by this.
-    ///
-    /// - Throws: `SelectionFault` when there is none; `TreeFault`.
-    public static func find(
-        _ selector: VersionSelector, of path: [UInt8], from store: some SnapshotStore, dataset: UInt64 = 0,
-        history: (any ChangeHistory)? = nil, onHistoryFailure: ((any Error) -> Void)? = nil
-    ) throws -> FoundVersion {
-        let snapshots = store.snapshots
-        let likely: [Int]
-        switch selector {
-        case .newest, .other: likely = snapshots.indices.reversed()
-        case .number: likely = []
-        case .time(let time): likely = snapshots.indices.last { snapshots[$0].time <= time }.map { [$0] } ?? []
-        case .snapshot(let text): likely = place(of: text, in: snapshots).map { [$0] } ?? []
-        }
-        let live =
-            selector == .other
-            ? try store.look(into: .live) { (tree) throws(TreeFault) in try tree.status(of: path) } : nil
-        for place in likely {
-            do throws(TreeFault) {
-                let status = try store.status(of: path, in: .snapshot(place))
-                guard let status else { continue }
-                if let live, try isLive(status, live, path, in: place, of: store) { continue }
-                return FoundVersion(path: path, status: status, snapshot: place)
-            } catch {
-                if error == .stopped { throw error }
-                // It cannot be looked at: of those that would do as well the next one is taken.
-                if likely.count == 1 { break }
-            }
-        }
-        let all = try read(path, from: store, dataset: dataset, history: history, onHistoryFailure: onHistoryFailure)
-        let (version, place) = try all.resolve(selector)
-        return FoundVersion(path: version.path, status: version.status, snapshot: place, number: version.number)
-    }
-
-    /// Whether a snapshot has what is there now.
-    private static func isLive(
-        _ status: FileStatus, _ live: FileStatus, _ path: [UInt8], in place: Int, of store: some SnapshotStore
-    ) throws(TreeFault) -> Bool {
-        guard status.kind != .directory, status.isSameVersion(as: live) else { return false }
-        guard store.hasCoarseTimes, live.changed.seconds >= store.snapshots[place].time.milliseconds / 1000 - 1 else {
-            return true
-        }
-        func fingerprint(_ state: Place) throws(TreeFault) -> [UInt8]? {
-            try store.look(into: state) { (tree) throws(TreeFault) in try Fingerprint.of(path, status.kind, in: tree) }
-        }
-        return try fingerprint(.snapshot(place)) == fingerprint(.live)
-    }
-
-    /// By what follows the `@`.
-    static func place(of text: String, in snapshots: [Snapshot]) -> Int? {
-        let own = text.split(separator: "@", omittingEmptySubsequences: false).last.map(String.init) ?? text
-        return snapshots.firstIndex { $0.name == own }
     }
 }

@@ -47,7 +47,7 @@ public struct FileHistory: Sendable {
         return there.first { $0.path == path } ?? there.first
     }
 
-    /// The version that is meant, and the snapshot to take it from. What `cat`, `diff` and `restore` go by.
+    /// The version that is meant, and the snapshot to take it from.
     public func resolve(_ selector: VersionSelector) throws(SelectionFault) -> (version: FileVersion, snapshot: Int) {
         let name = path.isEmpty ? "the dataset's root" : SafeText.line(path, limit: 200)
         let there =
@@ -55,16 +55,6 @@ public struct FileHistory: Sendable {
             ? "no snapshot has it"
             : "there are versions 1 to \(versions.count): see 'kairos log'"
         switch selector {
-        case .newest, .other:
-            let fit = selector == .newest ? versions : versions.filter { !$0.isLive || $0.status.kind == .directory }
-            guard let version = fit.max(by: { ($0.last, $0.number) < ($1.last, $1.number) }) else {
-                throw SelectionFault(
-                    description: versions.isEmpty
-                        ? "\(name) is not in any of the \(snapshots.count) snapshots of its dataset"
-                        : "\(name) is now as it is in each snapshot that has it; --snapshot NAME takes one all the same"
-                )
-            }
-            return (version, version.last)
         case .number(let number):
             guard let version = versions.first(where: { $0.number == number }) else {
                 throw SelectionFault(description: "\(name) has no version \(number): \(there)")

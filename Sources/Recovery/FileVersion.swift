@@ -32,10 +32,6 @@ public struct Disappearance: Sendable, Hashable {
 
 /// Which version is meant.
 public enum VersionSelector: Sendable, Hashable {
-    /// The newest one that a snapshot has.
-    case newest
-    /// The newest one that is not what is there now; of what is gone, the last. Of a directory the newest: what is in it may have changed.
-    case other
     /// By its number.
     case number(Int)
     /// That of the newest snapshot up to then.
@@ -47,6 +43,14 @@ public enum VersionSelector: Sendable, Hashable {
 /// Why there is no such version. Printable, and says what there is instead.
 public struct SelectionFault: Error, Sendable, Hashable, CustomStringConvertible {
     public var description: String
+    /// There are versions, and all of them are what is there now.
+    public var isAsItWas = false
 
     public init(description: String) { self.description = description }
+
+    /// - Parameter name: printable.
+    public init(asItWas name: String) {
+        description = "\(name) is already as it was: no snapshot holds anything else"
+        isAsItWas = true
+    }
 }

@@ -9,7 +9,7 @@ enum Fingerprint {
         case .file:
             guard let file = try tree.open(path) else { return nil }
             defer { try? file.close() }
-            return try SHA256.digest(of: file, path)
+            return try SHA256.digest(of: file, path) { () throws(TreeFault) in try tree.checkStopped() }
         case .directory:
             guard let entries = try tree.entries(of: path) else { return nil }
             var digest = SHA256()
@@ -91,12 +91,17 @@ public struct SHA256: Sendable {
 
     /// Of an open file, from its beginning.
     ///
-    /// - Parameter path: for a message.
-    public static func digest(of file: FileDescriptor, _ path: [UInt8]) throws(TreeFault) -> [UInt8] {
+    /// - Parameters:
+    ///   - path: for a message.
+    ///   - check: called before each piece is read; what it throws ends it.
+    public static func digest(
+        of file: FileDescriptor, _ path: [UInt8], check: () throws(TreeFault) -> Void
+    ) throws(TreeFault) -> [UInt8] {
         var digest = SHA256()
         var buffer = [UInt8](repeating: 0, count: 256 << 10)
         var offset: off_t = 0
         while true {
+            try check()
             let count = buffer.withUnsafeMutableBytes { pread(file.rawValue, $0.baseAddress, $0.count, offset) }
             if count < 0, errno == EINTR { continue }
             guard count >= 0 else { throw TreeReader.fault("read", path) }

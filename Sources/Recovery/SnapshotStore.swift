@@ -59,10 +59,21 @@ public protocol FileTree {
     func generation(of path: [UInt8]) -> UInt32?
     /// Of a symbolic link.
     func target(of path: [UInt8]) throws(TreeFault) -> [UInt8]?
+    /// The extended attributes of a file or directory, ACLs among them.
+    func attributes(of path: [UInt8]) throws(TreeFault) -> [[UInt8]: [UInt8]]
+    /// Before what takes long.
+    ///
+    /// - Throws: `.stopped`.
+    func checkStopped() throws(TreeFault)
     /// A regular file, for reading; nil when there is none.
     func open(_ path: [UInt8]) throws(TreeFault) -> FileDescriptor?
     /// A directory; nil when there is none. The caller closes it.
     func openDirectory(_ path: [UInt8]) throws(TreeFault) -> FileDescriptor?
+}
+
+extension FileTree {
+    public func attributes(of path: [UInt8]) throws(TreeFault) -> [[UInt8]: [UInt8]] { [:] }
+    public func checkStopped() throws(TreeFault) {}
 }
 
 /// A dataset's snapshots and its live files.

@@ -9,16 +9,21 @@ public struct TreeReader: FileTree {
     let root: FileDescriptor
     let isFuse: Bool
     private let resolve: UInt64
+    private let isStopped: @Sendable () -> Bool
 
     /// - Parameters:
     ///   - root: an open directory (O_PATH will do), which stays the caller's.
     ///   - isFuse: for the shape of its file handles.
-    public init(root: FileDescriptor, isFuse: Bool) {
+    ///   - isStopped: asked before each call.
+    public init(root: FileDescriptor, isFuse: Bool, isStopped: @escaping @Sendable () -> Bool = { false }) {
         self.root = root
         self.isFuse = isFuse
+        self.isStopped = isStopped
         // Other file systems that are mounted below are no part of the dataset.
         resolve = recovery_beneath_same_mount
     }
+
+    public func checkStopped() throws(TreeFault) { if isStopped() { throw .stopped } }
 
     public func status(of path: [UInt8]) throws(TreeFault) -> FileStatus? {
         var status = recovery_status()
@@ -60,6 +65,7 @@ public struct TreeReader: FileTree {
         var result: [DirectoryEntry] = []
         var buffer = [UInt8](repeating: 0, count: 64 << 10)
         while true {
+            try checkStopped()
             let count = buffer.withUnsafeMutableBytes {
                 recovery_directory_entries(file.rawValue, $0.baseAddress, $0.count)
             }
@@ -107,6 +113,39 @@ public struct TreeReader: FileTree {
         return Array(buffer[..<count])
     }
 
+    public func attributes(of path: [UInt8]) throws(TreeFault) -> [[UInt8]: [UInt8]] {
+        guard let file = try descriptor(path) else { return [:] }
+        defer { try? file.close() }
+        var attributes: [[UInt8]: [UInt8]] = [:]
+        let names = try Self.attribute(path) { recovery_attribute_names(file.rawValue, $0, $1) } ?? []
+        for name in names.split(separator: 0).map(Array.init) {
+            attributes[name] = try Self.withPath(name[...]) { (pointer) -> Result<[UInt8]?, TreeFault> in
+                do throws(TreeFault) {
+                    return .success(try Self.attribute(path) { recovery_attribute(file.rawValue, pointer, $0, $1) })
+                } catch { return .failure(error) }
+            }.get()
+        }
+        return attributes
+    }
+
+    /// Asks for the size, and then for the bytes; nil where the file system has no such thing, or it is gone.
+    private static func attribute(
+        _ path: [UInt8], _ call: (UnsafeMutablePointer<CChar>?, Int) -> Int
+    ) throws(TreeFault) -> [UInt8]? {
+        // Between the two it may have grown.
+        for _ in 0..<10 {
+            let size = call(nil, 0)
+            if size == 0 { return [] }
+            var bytes = [CChar](repeating: 0, count: max(size, 1))
+            let count = size < 0 ? size : bytes.withUnsafeMutableBufferPointer { call($0.baseAddress, $0.count) }
+            if count >= 0 { return bytes[..<count].map(UInt8.init(bitPattern:)) }
+            if errno == ERANGE { continue }
+            if [ENODATA, EOPNOTSUPP].contains(errno) { return nil }
+            throw fault("read the attributes of", path)
+        }
+        throw .failed("read the attributes of \(SafeText.line(path, limit: 200))", .outOfRange)
+    }
+
     public func open(_ path: [UInt8]) throws(TreeFault) -> FileDescriptor? {
         // Looked at first: opening a device or a fifo may do something.
         guard let status = try status(of: path), status.kind == .file else { return nil }
@@ -132,6 +171,7 @@ public struct TreeReader: FileTree {
     private func at(
         _ path: [UInt8], _ what: String, _ call: (CInt, UnsafePointer<CChar>) -> CInt
     ) throws(TreeFault) -> CInt? {
+        try checkStopped()
         let longest = Int(PATH_MAX) - 1
         var rest = path[...]
         var directory = root

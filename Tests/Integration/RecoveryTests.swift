@@ -118,7 +118,7 @@ extension IntegrationTests {
         private static let seeds = TestSeeds.of([2_825_104_952, 3_584_258].prefix(OpenZFS.isBrief ? 1 : 2))
 
         @Test(
-            "a random history is told by every command as it was: log, deleted, cat, diff, restore, list",
+            "every command shows a random history as it was: log, deleted, cat, diff, restore, list",
             arguments: seeds)
         func history(seed: UInt64) async throws {
             try await dataset("history") { fixture, live in
@@ -182,9 +182,10 @@ extension IntegrationTests {
             _ fixture: Fixture, _ log: HistoryModel.Log, _ model: HistoryModel, _ whole: ([UInt8]) -> [UInt8],
             _ path: [UInt8], _ named: String, _ looked: inout Int
         ) async throws {
-            var before: [UInt8]?
+            var before: HistoryModel.Node?
             for (number, version) in zip(1..., log.versions) {
-                guard case .file(let bytes)? = model.snapshots[version.last][version.path]?.kind else {
+                let node = model.snapshots[version.last][version.path]
+                guard case .file(let bytes)? = node?.kind else {
                     let (status, _, messages) = try await kairos(
                         fixture, ["cat", "--version", "\(number)"], [whole(path)])
                     #expect(status == .exited(2) && !messages.isEmpty, "\(named), version \(number)")
@@ -202,10 +203,11 @@ extension IntegrationTests {
                     let (status, output, messages) = try await KairosProcess.bytes(
                         ["diff", "--zfs-command", fixture.pool.command.zfs, "--"],
                         paths: [whole(path), Array("\(number - 1)".utf8), Array("\(number)".utf8)])
-                    #expect(status == .exited(before == bytes ? 0 : 1), "\(named), \(number): \(messages)")
-                    #expect(output.isEmpty == (before == bytes), "\(named), \(number)")
+                    let isSame = before.kind == node?.kind && before.mode == node?.mode
+                    #expect(status == .exited(isSame ? 0 : 1), "\(named), \(number): \(messages)")
+                    #expect(output.isEmpty == isSame, "\(named), \(number)")
                 }
-                before = bytes
+                before = node
                 let place = "/run/kairos-restored-\(getpid())"
                 defer { unlink(place) }
                 let (restored, _, problems) = try await kairos(
@@ -268,6 +270,19 @@ extension IntegrationTests {
                 }
                 for path in paths.sorted(by: { $0.lexicographicallyPrecedes($1) }).prefix(OpenZFS.isBrief ? 5 : 10) {
                     try await compare(["log", "--json"], root + [UInt8(ascii: "/")] + path)
+                }
+                // And cat, diff and restore take the same versions.
+                for path in paths.sorted(by: { $0.lexicographicallyPrecedes($1) }).prefix(OpenZFS.isBrief ? 5 : 10) {
+                    var answers: [(status: TerminationStatus, stdout: [UInt8], stderr: String)] = []
+                    for place in ["none", journal + "/journal.db"] {
+                        answers.append(
+                            try await kairos(
+                                fixture, ["restore", "--dry-run", "--journal", place],
+                                [root + [UInt8(ascii: "/")] + path]))
+                    }
+                    #expect(
+                        answers[0].status == answers[1].status && answers[0].stdout == answers[1].stdout
+                            && answers[0].stderr == answers[1].stderr, "\(SafeText.line(path)): \(answers)")
                 }
                 try await compare(["deleted", "--all", "--json"], root)
                 try await compare(["log", "--json"], root + Array("/last".utf8))

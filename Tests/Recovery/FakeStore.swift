@@ -1,4 +1,5 @@
 import Datasets
+import Glibc
 import Snapshots
 import SystemPackage
 import TestSupport
@@ -109,7 +110,14 @@ struct FakeTree: FileTree {
         if case .symlink(let target)? = tree[path]?.kind { target } else { nil }
     }
 
-    func open(_ path: [UInt8]) throws(TreeFault) -> FileDescriptor? { throw .impossible("on paper only") }
+    func open(_ path: [UInt8]) throws(TreeFault) -> FileDescriptor? {
+        guard case .file(let bytes)? = tree[path]?.kind else { return nil }
+        var template = Array("/tmp/kairos-fake-XXXXXX\0".utf8CString)
+        let raw = mkstemp(&template)
+        unlink(template)
+        guard raw >= 0, write(raw, bytes, bytes.count) == bytes.count else { throw .impossible("no file in /tmp") }
+        return FileDescriptor(rawValue: raw)
+    }
     func openDirectory(_ path: [UInt8]) throws(TreeFault) -> FileDescriptor? { throw .impossible("on paper only") }
 }
 
@@ -145,6 +153,16 @@ struct FakeHistory: ChangeHistory {
             change.isMovedHere = beside.contains { $0.newPath == change.path }
             return change
         }
+    }
+
+    func snapshots(changedBelow directory: [UInt8], in dataset: UInt64) throws -> Set<String>? {
+        if isBroken { throw Failure() }
+        return Set(
+            records.filter { change in
+                [change.path, change.newPath ?? change.path].contains {
+                    $0 != directory && PathBytes.isWithin($0, directory)
+                }
+            }.map(\.snapshot))
     }
 
     func snapshotsKnownInFull(in dataset: UInt64) throws -> [String: Bool] {

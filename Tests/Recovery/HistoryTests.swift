@@ -237,7 +237,7 @@ struct HistoryTests {
         let history = try FileHistory.read(path, from: store)
         func time(_ index: Int) -> VersionSelector { .time(store.snapshots[index].time) }
         let cases: [(VersionSelector, Int?, Int?)] = [
-            (.newest, 3, 4), (.number(1), 1, 1), (.number(2), 2, 2), (.number(3), 3, 4), (.number(4), nil, nil),
+            (.number(1), 1, 1), (.number(2), 2, 2), (.number(3), 3, 4), (.number(4), nil, nil),
             (.number(0), nil, nil), (time(0), nil, nil), (time(1), 1, 1), (time(3), 3, 3), (time(4), 3, 4),
             (time(5), nil, nil), (.snapshot("s2"), 2, 2), (.snapshot("tank/a@s3"), 3, 3), (.snapshot("nope"), nil, nil),
             (.time(.earliest), nil, nil), (.time(.latest), nil, nil),
@@ -252,15 +252,6 @@ struct HistoryTests {
         }
     }
 
-    @Test("the newest version takes one look where the newest snapshot has it")
-    func quick() throws {
-        var model = HistoryModel()
-        model.apply(.write(Array("f".utf8), [1]))
-        for _ in 0..<50 { model.snapshot() }
-        let store = FakeStore(model)
-        #expect(try FileHistory.find(.newest, of: Array("f".utf8), from: store).snapshot == 49)
-        #expect(store.looks == [.snapshot(49)])
-    }
 }
 
 @Suite("What was deleted")

@@ -44,6 +44,9 @@ ssize_t recovery_directory_entries(int directory, void *buffer, size_t size);
 int recovery_generation(int fd, bool is_fuse, uint32_t *generation);
 /* readlink(2) of what an O_PATH descriptor is. */
 ssize_t recovery_link_target(int fd, char *buffer, size_t size);
+/* listxattr(2) and getxattr(2) of what an O_PATH descriptor is, which flistxattr(2) does not take. */
+ssize_t recovery_attribute_names(int fd, char *names, size_t size);
+ssize_t recovery_attribute(int fd, const char *name, void *value, size_t size);
 /* The inode of `.zfs/snapshot`: no file that a user makes has it. */
 extern const uint64_t recovery_snapdir_inode;
 
