@@ -73,6 +73,20 @@ public final class JournalReader: Sendable {
         }
     }
 
+    /// The snapshots that captured a renaming of something below a directory to a place outside it.
+    public func snapshots(movedOutOf directory: [UInt8], in dataset: UInt64) throws(JournalError) -> Set<String> {
+        if directory.isEmpty { return [] }
+        return try read(of: dataset, without: []) { database, id in
+            try String.fetchSet(
+                database,
+                sql: """
+                    SELECT name FROM snapshot WHERE id IN
+                      (SELECT snapshot FROM change WHERE dataset = ?1 AND path > ?2 AND path < ?3
+                       AND new_path IS NOT NULL AND NOT (new_path > ?2 AND new_path < ?3))
+                    """, arguments: StatementArguments([id.databaseValue] + Self.range(below: directory)))
+        }
+    }
+
     /// The snapshots that captured a change of a name below a directory.
     public func snapshots(changedBelow directory: [UInt8], in dataset: UInt64) throws(JournalError) -> Set<String> {
         try read(of: dataset, without: []) { database, id in

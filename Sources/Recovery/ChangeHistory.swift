@@ -48,6 +48,8 @@ public protocol ChangeHistory: Sendable {
     func changes(of path: [UInt8], in dataset: UInt64) throws -> [RecordedChange]
     /// The names that went away below a directory (empty: all of the dataset), the newest first.
     func deletions(below directory: [UInt8], in dataset: UInt64, since: Timestamp?) throws -> [RecordedChange]
+    /// The snapshots that captured a renaming of something below a directory to a place outside it.
+    func snapshots(movedOutOf directory: [UInt8], in dataset: UInt64) throws -> Set<String>
     /// The snapshots that captured a change below a directory; nil: that cannot be told.
     func snapshots(changedBelow directory: [UInt8], in dataset: UInt64) throws -> Set<String>?
     /// The snapshots that are known: true where nothing changed since the snapshot of Kairos's that was taken before it but what is

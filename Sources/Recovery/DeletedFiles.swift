@@ -54,6 +54,9 @@ private final class DeletedReader<Store: SnapshotStore> {
     private let snapshots: [Snapshot]
     private var passedOver: [Int: String] = [:]
     private var compared = 0
+    /// Of the renamed that were looked for one by one: each may take looking at all names, which comparing does for all at once.
+    private var searched = 0
+    private var mostSearched: Int { 5 }
     private var now: Int { snapshots.count }
 
     init(_ store: Store, _ directory: [UInt8]) {
@@ -75,6 +78,8 @@ private final class DeletedReader<Store: SnapshotStore> {
                 // What was below the directory then has another path in the rows.
                 for change in directory.isEmpty ? [] : try history.changes(of: directory, in: dataset)
                 where change.newPath != nil { known[change.snapshot] = false }
+                // And so has what was deleted after it was moved out of the directory.
+                for name in try history.snapshots(movedOutOf: directory, in: dataset) { known[name] = false }
             } catch {
                 (known, deletions) = ([:], [])
                 onHistoryFailure(error)
@@ -194,7 +199,7 @@ private final class DeletedReader<Store: SnapshotStore> {
                 let isSure = rows.contains {
                     $0.snapshot == snapshots[missing].name && !$0.isMade && !$0.isMovedHere
                 }
-                if !isSure, place + 1 < missing { return nil }
+                if !isSure, place + 1 < missing || searched >= mostSearched { return nil }
                 if !isSure, try isElsewhere(status, path, at: place, in: missing) { continue }
                 result.append(Entry(path: path, status: status, last: place, missing: place + 1, changes: rows))
             }
@@ -210,6 +215,7 @@ private final class DeletedReader<Store: SnapshotStore> {
     private func isElsewhere(
         _ status: FileStatus, _ path: [UInt8], at place: Int, in later: Int
     ) throws(TreeFault) -> Bool {
+        searched += 1
         let sought = try look(place) { (tree) throws(TreeFault) in try RenameSearch(status, path, in: tree) }
         guard let sought else { return false }
         var left = FileHistory.searchLimit

@@ -16,6 +16,10 @@ public struct JournalHistory: ChangeHistory {
         try reader.deletions(below: directory, in: dataset, since: since?.milliseconds).map(RecordedChange.init)
     }
 
+    public func snapshots(movedOutOf directory: [UInt8], in dataset: UInt64) throws -> Set<String> {
+        try reader.snapshots(movedOutOf: directory, in: dataset)
+    }
+
     public func snapshots(changedBelow directory: [UInt8], in dataset: UInt64) throws -> Set<String>? {
         try reader.snapshots(changedBelow: directory, in: dataset)
     }

@@ -153,6 +153,26 @@ struct JournalTests {
         #expect(try reader.changes(of: Array("f".utf8), in: .max).map(\.snapshot) == ["k1"])
     }
 
+    @Test("which snapshots captured a change below a directory, or a renaming out of it")
+    func below() throws {
+        let place = try Place()
+        try place.write([
+            entry("k1", [change("d", ChangeKinds(.attr)), change("d0", write), change("e/f", write)]),
+            entry("k2", [change("d/f", write)]),
+            entry("k3", [change("d/f", ChangeKinds(.rename), to: "d/g")]),
+            entry("k4", [change("d/g", ChangeKinds(.rename), to: "d0")]),
+            entry("k5", [change("e/f", ChangeKinds(.rename), to: "d/h")]),
+            entry("k6", []),
+        ])
+        let reader = try JournalReader(place.path)
+        let directory = Array("d".utf8)
+        #expect(try reader.snapshots(changedBelow: directory, in: .max) == ["k2", "k3", "k4", "k5"])
+        #expect(try reader.snapshots(movedOutOf: directory, in: .max) == ["k4"])
+        #expect(try reader.snapshots(changedBelow: [], in: .max) == ["k1", "k2", "k3", "k4", "k5"])
+        #expect(try reader.snapshots(movedOutOf: [], in: .max) == [])
+        #expect(try reader.snapshots(changedBelow: directory, in: 1) == [])
+    }
+
     @Test("a directory above that was renamed or removed is told of, one that was touched is not")
     func above() throws {
         let place = try Place()

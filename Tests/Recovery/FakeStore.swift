@@ -155,6 +155,13 @@ struct FakeHistory: ChangeHistory {
         }
     }
 
+    func snapshots(movedOutOf directory: [UInt8], in dataset: UInt64) throws -> Set<String> {
+        if isBroken { throw Failure() }
+        func isBelow(_ path: [UInt8]) -> Bool { path != directory && PathBytes.isWithin(path, directory) }
+        return Set(
+            records.filter { isBelow($0.path) && !($0.newPath.map(isBelow) ?? true) }.map(\.snapshot))
+    }
+
     func snapshots(changedBelow directory: [UInt8], in dataset: UInt64) throws -> Set<String>? {
         if isBroken { throw Failure() }
         return Set(

@@ -264,7 +264,14 @@ struct DeletedTests {
             })
     }
 
-    @Test("in a random past is what the model says, in every directory", arguments: TestSeeds.of(0..<400))
+    /// The first ones move something out of a directory and delete it there.
+    private static let seeds = TestSeeds.of(
+        [
+            3_285_049_509, 1_772_817_943, 516_061_246, 4_258_558_244, 730_581_676, 515_600_582, 4_115_358_721,
+            3_929_237_850, 367_824_062,
+        ] + Array(0..<400))
+
+    @Test("in a random past is what the model says, in every directory", arguments: seeds)
     func model(seed: UInt64) throws {
         let past = RandomPast(seed: seed, foreign: true)
         let store = FakeStore(past.model)
@@ -346,6 +353,28 @@ struct DeletedTests {
         var told = 0
         let again = try DeletedFiles.read(below: [], from: store, history: history) { _ in told += 1 }
         #expect(told == 1 && again.entries.map(\.path) == [path])
+    }
+
+    @Test("of many names that were made again before they were deleted, the trees are compared", arguments: [3, 40])
+    func madeAgain(count: Int) throws {
+        var model = HistoryModel()
+        var history = FakeHistory()
+        let paths = (0..<count).map { Array("f\($0)".utf8) }
+        for path in paths { model.apply(.write(path, [1])) }
+        model.snapshot()
+        for path in paths {
+            let operations: [HistoryModel.Operation] = [.remove(path), .write(path, [2]), .remove(path)]
+            for operation in operations {
+                history.note(operation, model, snapshot: "s1", Timestamp(milliseconds: 1_000_059_000))
+                model.apply(operation)
+            }
+        }
+        for _ in 0..<2 { model.snapshot() }
+        history.known = ["s0": true, "s1": true, "s2": true]
+        let deleted = try DeletedFiles.read(below: [], from: FakeStore(model), history: history)
+        #expect(Set(deleted.entries.map(\.path)) == Set(paths))
+        // The live files, the newest snapshot; and the one that captured the deletions.
+        #expect(deleted.compared == (count > 5 ? 3 : 2))
     }
 
     @Test("a snapshot that cannot be looked at is passed over")
