@@ -43,6 +43,8 @@ public struct ChildProcess: Sendable {
     public var errorLimit: Int
     /// Where it starts.
     public var directory = "/"
+    /// Asked ten times a second: true kills it.
+    public var isStopped: (@Sendable () -> Bool)?
 
     public init(_ path: String, _ arguments: [String], outputLimit: Int, errorLimit: Int) {
         self.path = path
@@ -130,7 +132,7 @@ extension ChildProcess {
             waiting.append(pollfd(fd: open.out ? out.reading.rawValue : -1, events: Int16(POLLIN), revents: 0))
             waiting.append(pollfd(fd: open.err ? err.reading.rawValue : -1, events: Int16(POLLIN), revents: 0))
             // Without a handle (no descriptor left) its end is looked for ten times a second.
-            let pause = milliseconds(until: deadline, atMost: handle.rawValue < 0 ? 100 : nil)
+            let pause = milliseconds(until: deadline, atMost: handle.rawValue < 0 || isStopped != nil ? 100 : nil)
             let ready = poll(&waiting, nfds_t(waiting.count), pause)
             if ready < 0, errno == EINTR { continue }
             if waiting[1].revents != 0 { open.out = take(out, into: &output.stdout, outputLimit, &isTooMuch) }
@@ -150,6 +152,7 @@ extension ChildProcess {
                 kill(-pid, SIGKILL)
                 deadline = ContinuousClock.now + Self.killGrace
             }
+            if !isKilled, isStopped?() ?? false { deadline = .now }
             guard let now = deadline, ContinuousClock.now >= now else { continue }
             guard !isKilled else {
                 Strays.add(pid)

@@ -85,7 +85,7 @@ struct DiffCommand: ParsableCommand {
                 break
             }
             if try DiffState.isText(first, left.path) && DiffState.isText(second, right.path) {
-                let text = try unified(first, second, label(left, session), label(right, session))
+                let text = try unified(first, second, label(left, session), label(right, session), session)
                 answer.diff = String(decoding: text, as: UTF8.self)
                 if !options.json { Output.write(text) }
             } else {
@@ -138,16 +138,19 @@ struct DiffCommand: ParsableCommand {
 
     /// `diff` gets the open files: what a path leads to by then may be another file.
     private func unified(
-        _ left: FileDescriptor, _ right: FileDescriptor, _ first: String, _ second: String
+        _ left: FileDescriptor, _ right: FileDescriptor, _ first: String, _ second: String, _ session: RecoverySession
     ) throws -> [UInt8] {
         let places = [left, right].map { "/proc/\(getpid())/fd/\($0.rawValue)" }
-        let child = ChildProcess(
+        session.catchSignals()
+        var child = ChildProcess(
             "/usr/bin/diff", ["-u", "--label", first, "--label", second, "--"] + places, outputLimit: Self.outputLimit,
             errorLimit: 64 << 10)
+        child.isStopped = session.isStopped
         switch child.run(timeLimit: nil) {
         case .exited(let output, let status) where status < 2: return output.stdout
         case .exited(let output, _):
             throw Output.failure("diff: \(SafeText.line(output.stderr))", status: 2)
+        case .timedOut: throw TreeFault.stopped
         case .notStarted(.noSuchFileOrDirectory):
             throw Output.failure("there is no /usr/bin/diff: 'apt-get install diffutils'", status: 2)
         case .tooMuchOutput:

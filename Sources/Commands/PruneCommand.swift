@@ -80,7 +80,7 @@ struct PruneCommand: ParsableCommand {
         Output.ignoreBrokenPipe()
         let command = try ZFSAccess.command(at: zfsCommand)
         let chosen = try select(command)
-        let stop = StopSignal()
+        let stop = LateStop("stopped; the 'zfs destroy' that is running goes on by itself")
         var round = PruneRound(command, rule: rule, prefix: prefix)
         var isWhole = true
         var rows: [PruneRow] = []
@@ -102,6 +102,8 @@ struct PruneCommand: ParsableCommand {
             }
             var outcome: Pruner.Outcome?
             if !dryRun {
+                // Before that there is nothing to report.
+                stop.arm()
                 let pruner = Pruner(command, prefix: prefix, isStopped: { stop.isSet })
                 outcome = blocking { await pruner.destroy(retention) }
             }
@@ -129,7 +131,7 @@ struct PruneCommand: ParsableCommand {
             }
         }
         if json { Output.line(Output.json(rows)) }
-        if let signal = stop.signal { throw ExitCode(128 + signal) }
+        if let signal = stop.number { throw ExitCode(128 + signal) }
         if !isWhole { throw ExitCode(1) }
     }
 

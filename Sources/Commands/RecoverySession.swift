@@ -5,7 +5,6 @@ import Glibc
 import Journal
 import Recovery
 import Snapshots
-import Synchronization
 import SystemPackage
 
 /// Exit status of the commands that look back: as `diff` and `grep` have it.
@@ -82,15 +81,6 @@ enum RawArgument {
     }
 }
 
-/// Signals, caught only once there is something to clean up.
-final class LateStop: Sendable {
-    private let signal = Mutex<StopSignal?>(nil)
-    var isSet: Bool { number != nil }
-    /// The first that came.
-    var number: CInt? { signal.withLock { $0?.signal } }
-    func arm() { signal.withLock { $0 = $0 ?? StopSignal() } }
-}
-
 /// The dataset of a path, found.
 enum PlaceLookup {
     /// - Throws: an error that describes itself in one printable line, with what to do.
@@ -149,11 +139,12 @@ final class RecoverySession {
     private let command: ZFSCommand
     private let options: LookOptions
     private let stop: LateStop
+    static let cutShort = "stopped while ZFS was working; a temporary clone that is left goes with the next look"
 
     init(_ path: String, _ options: LookOptions) throws {
         Output.ignoreBrokenPipe()
         let command = try ZFSAccess.found(options.zfsCommand)
-        let stop = LateStop()
+        let stop = LateStop(Self.cutShort)
         self.stop = stop
         let history = try options.journal.open()
         self.history = history
@@ -163,17 +154,18 @@ final class RecoverySession {
             let places = try PlaceLookup.places(of: RawArgument.bytes(of: path), links: .followed, command)
             place = places[0]
             others = Array(places.dropFirst())
-            view = try DatasetView(place, command, history: history, isStopped: { stop.isSet })
+            view = try DatasetView(
+                place, command, history: history, willClone: { stop.arm() }, isStopped: { stop.isSet })
         } catch {
             throw Output.failure("\(error)", status: 2)
         }
         views = [view.dataset: view]
-        if view.usesClones { stop.arm() }
     }
 
     /// Runs what looks at snapshots, and cleans up after it whatever happened.
     func look<Value>(_ body: () throws -> Value) throws -> Value {
         defer {
+            stop.beginCleaning()
             for view in views.values {
                 view.close()
                 for problem in view.problems { Output.message(problem) }
@@ -202,9 +194,11 @@ final class RecoverySession {
             do {
                 place = other
                 view =
-                    try views[other.dataset] ?? DatasetView(other, command, history: history) { [stop] in stop.isSet }
+                    try views[other.dataset]
+                    ?? DatasetView(
+                        other, command, history: history, willClone: { [stop] in stop.arm() },
+                        isStopped: { [stop] in stop.isSet })
                 views[view.dataset] = view
-                if view.usesClones { stop.arm() }
                 let value = try body()
                 guard isFound(value) else { continue }
                 if let link = place.link {
@@ -252,6 +246,11 @@ final class RecoverySession {
         let snapshot = view.snapshots[version.snapshot]
         return "\(shown(version.path)): as of \(options.text(snapshot.time)), \(SafeText.line(snapshot.name))"
     }
+
+    /// Before a child process that must not be left behind.
+    func catchSignals() { stop.arm() }
+
+    var isStopped: @Sendable () -> Bool { { [stop] in stop.isSet } }
 
     /// Before what waits for others.
     func checkStopped() throws(TreeFault) { if stop.isSet { throw .stopped } }

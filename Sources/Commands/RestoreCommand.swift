@@ -85,23 +85,27 @@ struct RestoreCommand: ParsableCommand {
         Output.ignoreBrokenPipe()
         let command = try ZFSAccess.found(zfsCommand)
         let history = try journal.open()
-        let stop = StopSignal()
-        let lookup = VersionLookup(command, history, isStopped: { stop.isSet })
+        let stop = LateStop(RecoverySession.cutShort)
+        let lookup = VersionLookup(command, history, stop)
         // What holds snapshots open ends with the function.
         let result = Result { try restore(selector, lookup, stop) }
+        stop.beginCleaning()
         lookup.close()
-        if let signal = stop.signal { throw ExitCode(128 + signal) }
+        if let signal = stop.number { throw ExitCode(128 + signal) }
         try result.get()
     }
 
-    private func restore(_ selector: VersionSelector?, _ lookup: VersionLookup, _ stop: StopSignal) throws {
+    private func restore(_ selector: VersionSelector?, _ lookup: VersionLookup, _ stop: LateStop) throws {
         var items = try find(selector, by: lookup, stop)
-        for index in items.indices { try prepare(&items[index]) }
+        for index in items.indices { try prepare(&items[index], stop) }
         if dryRun { return try finish(items) }
         if inPlace {
             try confirm(items, stop)
             try takeSnapshots(&items)
         }
+        // What is written is removed again after a signal, however long that takes.
+        stop.arm()
+        stop.waitForAll()
         for index in items.indices where !stop.isSet { restore(&items[index], stop) }
         for index in items.indices
         where items[index].report == nil && items[index].existing == nil && items[index].error == nil {
@@ -114,7 +118,7 @@ struct RestoreCommand: ParsableCommand {
 
     /// All are found before the first is written.
     private func find(
-        _ selector: VersionSelector?, by lookup: VersionLookup, _ stop: StopSignal
+        _ selector: VersionSelector?, by lookup: VersionLookup, _ stop: LateStop
     ) throws -> [RestoreItem] {
         var items: [RestoreItem] = []
         var isWhole = true
@@ -141,10 +145,11 @@ struct RestoreCommand: ParsableCommand {
         return items
     }
 
-    private func prepare(_ item: inout RestoreItem) throws {
+    private func prepare(_ item: inout RestoreItem, _ stop: LateStop) throws {
         let components = item.version.path.split(separator: UInt8(ascii: "/")).map(Array.init)
         do throws(RestoreError) {
-            (item.count, item.isDirectory) = try Restorer.count(item.version.source)
+            (item.count, item.isDirectory) = try Restorer.count(
+                item.version.source, isStopped: { stop.isSet })
             let own =
                 components.last
                 ?? Array(item.version.dataset.split(separator: "/").last.map(String.init)?.utf8 ?? "root".utf8)
@@ -167,7 +172,8 @@ struct RestoreCommand: ParsableCommand {
                 } catch { if error.kind == .refused { throw error } }
                 if inPlace, let directory = item.directory {
                     item.comparison = try Restorer.compare(
-                        item.version.source, with: RestoreDestination(in: directory, name: last))
+                        item.version.source, with: RestoreDestination(in: directory, name: last),
+                        isStopped: { stop.isSet })
                     if let mount = item.comparison?.mounts.first {
                         throw RestoreError(
                             .refused, tried: "replace", path: item.path,
@@ -201,7 +207,7 @@ struct RestoreCommand: ParsableCommand {
     }
 
     /// A directory is not replaced without a word.
-    private func confirm(_ items: [RestoreItem], _ stop: StopSignal) throws {
+    private func confirm(_ items: [RestoreItem], _ stop: LateStop) throws {
         let replaced = items.filter { $0.isDirectory && ($0.comparison?.replaced.entries ?? 0) > 0 }
         guard !replaced.isEmpty, !yes else { return }
         for item in replaced { Output.message(item.plan(utc: utc)) }
@@ -266,7 +272,7 @@ struct RestoreCommand: ParsableCommand {
 
     // MARK: Writing
 
-    private func restore(_ item: inout RestoreItem, _ stop: StopSignal) {
+    private func restore(_ item: inout RestoreItem, _ stop: LateStop) {
         do throws(RestoreError) {
             if item.directory == nil {
                 (item.directory, item.made) = try DestinationDirectory.original(
@@ -275,7 +281,7 @@ struct RestoreCommand: ParsableCommand {
             }
             guard let directory = item.directory else { return }
             let version = VersionName(item.name, stamp: stamp(item.version.time), isDirectory: item.isDirectory)
-            if !inPlace, let copy = copy(of: item, in: directory, version) {
+            if !inPlace, let copy = copy(of: item, in: directory, version, stop) {
                 item.existing = copy
                 return
             }
@@ -298,9 +304,11 @@ struct RestoreCommand: ParsableCommand {
     }
 
     /// The name of a copy of the version that an earlier restore has written.
-    private func copy(of item: RestoreItem, in directory: DirectoryHandle, _ version: VersionName) -> [UInt8]? {
+    private func copy(
+        of item: RestoreItem, in directory: DirectoryHandle, _ version: VersionName, _ stop: LateStop
+    ) -> [UInt8]? {
         let isFuse = item.version.flavour == .fuse
-        let old = TreeReader(root: item.version.source.root, isFuse: isFuse)
+        let old = TreeReader(root: item.version.source.root, isFuse: isFuse, isStopped: { stop.isSet })
         let new = TreeReader(root: directory.descriptor, isFuse: isFuse)
         func isThere(_ name: [UInt8]) -> Bool { (try? new.status(of: name)).flatMap { $0 } != nil }
         var (name, number) = (item.name, 0)

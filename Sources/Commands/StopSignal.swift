@@ -1,6 +1,60 @@
+import Background
 import CLinux
 import Glibc
 import Synchronization
+
+/// Signals, caught only once there is something to clean up: before that one ends the program at once.
+///
+/// The program is to end soon after a signal, whatever it waits for: a `zfs` that does not answer, a disk that does not. So a thread ends
+/// it when the rest of the program does not notice the signal, or does not come to an end with cleaning up.
+final class LateStop: Sendable {
+    private struct State {
+        var signal: StopSignal?
+        var cleaning: ContinuousClock.Instant?
+        var isPatient = false
+    }
+
+    /// How long the program may take to notice a signal, and to clean up after it.
+    private static let grace = Duration.milliseconds(800)
+
+    private let state = Mutex(State())
+    /// What is said when it takes longer.
+    private let words: String
+
+    init(_ words: String) { self.words = words }
+
+    var isSet: Bool { number != nil }
+    /// The first that came.
+    var number: CInt? { state.withLock { $0.signal?.signal } }
+
+    func arm() {
+        let isNew = state.withLock { state in
+            guard state.signal == nil else { return false }
+            state.signal = StopSignal()
+            return true
+        }
+        if isNew { WorkerThreads.shared.perform { self.watch() } }
+    }
+
+    func beginCleaning() { state.withLock { $0.cleaning = .now } }
+
+    /// From now on the program notices signals by itself. What it removes then may take long, and must not stay.
+    func waitForAll() { state.withLock { $0.isPatient = true } }
+
+    private func watch() {
+        var came: ContinuousClock.Instant?
+        while !state.withLock({ $0.isPatient }) {
+            usleep(50_000)
+            guard let number else { continue }
+            let start = came ?? .now
+            came = start
+            let begin = max(start, state.withLock { $0.cleaning } ?? start)
+            guard ContinuousClock.now - begin > Self.grace else { continue }
+            Output.message(words)
+            _exit(128 + number)
+        }
+    }
+}
 
 /// Whether SIGINT, SIGTERM or SIGHUP came, for work that stops between two steps of its own.
 ///

@@ -25,13 +25,13 @@ struct RestorableVersion: Sendable {
 final class VersionLookup {
     private let command: ZFSCommand
     private let history: (any ChangeHistory)?
-    private let isStopped: @Sendable () -> Bool
+    private let stop: LateStop
     private var views: [String: DatasetView] = [:]
 
-    init(_ command: ZFSCommand, _ history: (any ChangeHistory)?, isStopped: @escaping @Sendable () -> Bool) {
+    init(_ command: ZFSCommand, _ history: (any ChangeHistory)?, _ stop: LateStop) {
         self.command = command
         self.history = history
-        self.isStopped = isStopped
+        self.stop = stop
     }
 
     /// Finds a version of each path.
@@ -75,7 +75,8 @@ final class VersionLookup {
 
     private func view(of place: DatasetPlace) throws -> DatasetView {
         if let view = views[place.dataset] { return view }
-        let view = try DatasetView(place, command, history: history, isStopped: isStopped)
+        let view = try DatasetView(
+            place, command, history: history, willClone: { [stop] in stop.arm() }, isStopped: { [stop] in stop.isSet })
         views[place.dataset] = view
         return view
     }

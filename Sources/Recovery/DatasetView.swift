@@ -18,8 +18,6 @@ public final class DatasetView: SnapshotStore {
     public let flavour: ZFSFlavour
     public let mountPoint: [UInt8]
     public var hasCoarseTimes: Bool { flavour == .fuse }
-    /// Each look at a snapshot makes a clone: signals are to be caught, so that it does not stay.
-    public var usesClones: Bool { control == nil }
     /// What went wrong beside the looking; printable.
     public private(set) var problems: [String] = []
 
@@ -41,9 +39,11 @@ public final class DatasetView: SnapshotStore {
     ///
     /// - Parameters:
     ///   - history: what was written down of its snapshots is not asked for again.
+    ///   - willClone: called before a clone is made: from then on signals are to be caught, so that it does not stay.
     ///   - isStopped: asked before each look.
     public init(
         _ place: DatasetPlace, _ command: ZFSCommand, history: (any ChangeHistory)? = nil,
+        willClone: @escaping @Sendable () -> Void = {},
         isStopped: @escaping @Sendable () -> Bool = { false }
     ) throws {
         dataset = place.dataset
@@ -68,7 +68,9 @@ public final class DatasetView: SnapshotStore {
         (guid, snapshots) = try read.get()
         isMounted = snapshots.map { place.mountedSnapshots.contains($0.name) }
         canMount = place.flavour == .kernel && geteuid() == 0
-        clones = ViewClones(command, dataset: place.dataset, guid: guid, isFuse: place.flavour == .fuse)
+        clones = ViewClones(
+            command, dataset: place.dataset, isFuse: place.flavour == .fuse, willClone: willClone,
+            isStopped: isStopped)
     }
 
     deinit {

@@ -34,8 +34,15 @@ struct ViewClones {
     private var clones: [Clone] = []
     private var isTidy = false
     private let owner: String
+    private let willClone: @Sendable () -> Void
+    private let isStopped: @Sendable () -> Bool
 
-    init(_ command: ZFSCommand, dataset: String, guid: UInt64, isFuse: Bool) {
+    init(
+        _ command: ZFSCommand, dataset: String, isFuse: Bool, willClone: @escaping @Sendable () -> Void,
+        isStopped: @escaping @Sendable () -> Bool
+    ) {
+        self.willClone = willClone
+        self.isStopped = isStopped
         self.command = command
         self.dataset = dataset
         self.isFuse = isFuse
@@ -71,6 +78,7 @@ struct ViewClones {
     private mutating func make(
         _ snapshot: String, _ isHeld: Bool, _ problems: inout [String]
     ) throws(TreeFault) -> FileDescriptor {
+        willClone()
         number += 1
         let own = "\(DatasetInfo.viewPrefix)\(getpid())-\(number)"
         var clone = Clone(
@@ -132,7 +140,8 @@ struct ViewClones {
                 last = ""
             } catch {
                 last = error.kind == .datasetMissing ? "" : error.description
-                if error.kind == .busy {
+                // After a signal a clone that stays busy is left to the next look.
+                if error.kind == .busy, !(isStopped() && pause > 100) {
                     usleep(pause * 1000)
                     continue
                 }
@@ -157,6 +166,7 @@ struct ViewClones {
 
     /// Destroys the clones of processes that are gone. Returns what is worth telling.
     private func removeLeftovers() -> [String] {
+        Self.removeMountPoints()
         let pool = DatasetName.pool(of: dataset)
         guard let bytes = try? run(["list", "-H", "-d", "1", "-t", "filesystem", "-o", "name", pool]) else { return [] }
         let names = ZFSOutput.table(bytes, columns: 1).rows.map { $0[0] }.filter { Self.process(of: $0, pool) != nil }
@@ -169,7 +179,7 @@ struct ViewClones {
         }
         guard let values = try? read.get() else { return [] }
         var told: [String] = []
-        for name in names {
+        for name in names where !isStopped() {
             guard let pid = Self.process(of: name, pool), let own = values[name],
                 let mark = own[Self.property], mark.source == .local,
                 let origin = own["origin"]?.value, origin.contains("@"),
@@ -181,6 +191,23 @@ struct ViewClones {
                     + (why.map { "cannot be removed: \($0)" } ?? "was removed"))
         }
         return told
+    }
+
+    /// Removes the mount points of processes that are gone, unless something is mounted on them still.
+    private static func removeMountPoints() {
+        guard let stream = opendir(parent) else { return }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if let pid = process(of: "/" + name, ""), kill(pid, 0) != 0, errno == ESRCH { names.append(name) }
+        }
+        for name in names {
+            rmdir("\(parent)/\(name)/mnt")
+            rmdir("\(parent)/\(name)")
+        }
     }
 
     /// The process that a clone's name tells of.

@@ -128,11 +128,13 @@ public enum Restorer {
     }
 
     /// What a file or tree of a snapshot holds, and whether it is a directory.
-    public static func count(_ source: RestoreSource) throws(RestoreError) -> (count: TreeCount, isDirectory: Bool) {
+    public static func count(
+        _ source: RestoreSource, isStopped: @Sendable () -> Bool = { false }
+    ) throws(RestoreError) -> (count: TreeCount, isDirectory: Bool) {
         let (from, name) = try open(source)
         return try translating(source.path) { () throws(CallFailure) in
             let status = name.isEmpty ? try from.status() : try from.status(of: name)
-            return (try TreeWalk.count(from, name, isStopped: { false }), status.kind == .directory)
+            return (try TreeWalk.count(from, name, isStopped: isStopped), status.kind == .directory)
         }
     }
 
