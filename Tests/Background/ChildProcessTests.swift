@@ -30,6 +30,13 @@ struct ChildProcessTests {
         return output
     }
 
+    @Test("one that is to stop is killed, without a limit of time")
+    func stopped() {
+        var child = ChildProcess("/bin/sleep", ["3600"], outputLimit: 100, errorLimit: 100)
+        child.isStopped = { true }
+        #expect(child.run(timeLimit: nil) == .timedOut(died: true))
+    }
+
     @Test("both streams and the status come back")
     func streams() {
         #expect(shell("echo out; echo err >&2; exit 3") == .exited(output("out\n", "err\n"), status: 3))
