@@ -195,7 +195,7 @@ struct ViewClones {
 
     /// Removes the mount points of processes that are gone, unless something is mounted on them still.
     private static func removeMountPoints() {
-        guard let stream = opendir(parent) else { return }
+        guard let stream = opendir(directory) else { return }
         defer { closedir(stream) }
         var names: [String] = []
         while let entry = readdir(stream) {
@@ -204,10 +204,7 @@ struct ViewClones {
             }
             if let pid = process(of: "/" + name, ""), kill(pid, 0) != 0, errno == ESRCH { names.append(name) }
         }
-        for name in names {
-            rmdir("\(parent)/\(name)/mnt")
-            rmdir("\(parent)/\(name)")
-        }
+        for name in names { rmdir("\(directory)/\(name)") }
     }
 
     /// The process that a clone's name tells of.
