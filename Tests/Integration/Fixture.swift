@@ -126,7 +126,10 @@ struct KairosTrait: SuiteTrait, TestScoping {
             #expect(summary?.failures == 0)
             #expect(summary?.leftAtRisk == [])
             #expect(kairos.undecoded == 0, "not all lines are JSON\n\(kairos.transcript)")
-            kairos.expectNothingUnclaimed()
+            // Paths of other processes that were gone make Kairos check all datasets when it stops, and zfs-fuse's figures
+            // count an fsync as a change.
+            let mayCheck = !OpenZFS.isInKernel && (summary?.unresolved ?? 0) > 0
+            kairos.expectNothingUnclaimed { mayCheck && $0.trigger == "stop" && $0.changes == [:] }
         }
     }
 }
@@ -149,8 +152,10 @@ extension [String] {
 
 extension KairosProcess {
     /// Every snapshot has to be one that a test caused.
-    func expectNothingUnclaimed(sourceLocation: SourceLocation = #_sourceLocation) {
-        let stray = claim().events.filter { $0.event == "snapshot" || $0.event == "failure" }
+    func expectNothingUnclaimed(
+        sourceLocation: SourceLocation = #_sourceLocation, but isExpected: (KairosEvent) -> Bool = { _ in false }
+    ) {
+        let stray = claim().events.filter { $0.event == "snapshot" && !isExpected($0) || $0.event == "failure" }
         #expect(
             stray.isEmpty, "nobody asked for \(stray.map(\.fullName))\n\(transcript)", sourceLocation: sourceLocation)
     }
