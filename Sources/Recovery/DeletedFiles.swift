@@ -177,23 +177,19 @@ private final class DeletedReader<Store: SnapshotStore> {
         let byPath = Dictionary(grouping: changes, by: \.path)
         var left = Set(byPath.keys)
         var result: [Entry] = []
-        let still = try look(missing) { (tree) throws(TreeFault) in
-            var kinds: [[UInt8]: FileKind] = [:]
-            for path in left { kinds[path] = try tree.status(of: path)?.kind }
-            return kinds
-        }
+        let still = try look(missing) { (tree) throws(TreeFault) in try tree.kinds(of: left) }
         guard let still else { return [] }
         for place in (start..<missing).reversed() where !left.isEmpty {
             let asked = left
-            let statuses = try look(place) { (tree) throws(TreeFault) in
-                var statuses: [[UInt8]: FileStatus] = [:]
-                for path in asked { statuses[path] = try tree.status(of: path) }
-                return statuses
+            let found = try look(place) { (tree) throws(TreeFault) in
+                let kinds = try tree.kinds(of: asked)
+                var gone: [[UInt8]: FileStatus] = [:]
+                // What is still there, or there again, was put in its place or is another version of it.
+                for (path, kind) in kinds where still[path] != kind { gone[path] = try tree.status(of: path) }
+                return (there: Set(kinds.keys), gone: gone)
             }
-            for (path, status) in statuses ?? [:] {
-                left.remove(path)
-                // Put in its place again, or another version of it.
-                if still[path] == status.kind { continue }
+            left.subtract(found?.there ?? [])
+            for (path, status) in found?.gone ?? [:] {
                 let rows = byPath[path] ?? []
                 // It may be another file that was deleted, made after this one had been renamed.
                 let isSure = rows.contains {

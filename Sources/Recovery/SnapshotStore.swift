@@ -74,6 +74,28 @@ public protocol FileTree {
 extension FileTree {
     public func attributes(of path: [UInt8]) throws(TreeFault) -> [[UInt8]: [UInt8]] { [:] }
     public func checkStopped() throws(TreeFault) {}
+
+    /// What is at each of these paths; those where nothing is are left out.
+    ///
+    /// Where many of them were in one directory, its names are read instead of asking for each: of a directory that lost
+    /// thousands of files that is one call in place of thousands.
+    func kinds(of paths: Set<[UInt8]>) throws(TreeFault) -> [[UInt8]: FileKind] {
+        var kinds: [[UInt8]: FileKind] = [:]
+        for (directory, beside) in Dictionary(grouping: paths, by: PathBytes.parent) {
+            var asked = beside
+            if beside.count >= 8, let entries = try entries(of: directory) {
+                let named = Dictionary(entries.map { ($0.name, $0.kind) }, uniquingKeysWith: { first, _ in first })
+                asked = []
+                for path in beside {
+                    guard let kind = named[PathBytes.name(path)] else { continue }
+                    // Where the file system does not tell it with the name, the file is asked.
+                    if let kind { kinds[path] = kind } else { asked.append(path) }
+                }
+            }
+            for path in asked { kinds[path] = try status(of: path)?.kind }
+        }
+        return kinds
+    }
 }
 
 /// A dataset's snapshots and its live files.

@@ -18,6 +18,8 @@ final class FakeStore: SnapshotStore {
         didSet { for index in trees.indices { trees[index].fileSize = fileSize } }
     }
     private var trees: [FakeTree] = []
+    /// Counts what is asked of all trees.
+    let reads = FakeTree.Reads()
 
     init(_ model: HistoryModel, names: (Int) -> String = { "s\($0)" }, hasGenerations: Bool = true) {
         snapshots = model.snapshots.indices.map { index in
@@ -40,7 +42,7 @@ final class FakeStore: SnapshotStore {
                 born[id] = UInt32(place * 10 + 5)
             }
             before = here
-            trees.append(FakeTree(tree: tree, inodes: inodes, generations: hasGenerations ? born : [:]))
+            trees.append(FakeTree(tree: tree, inodes: inodes, generations: hasGenerations ? born : [:], reads: reads))
         }
     }
 
@@ -65,12 +67,18 @@ final class FakeStore: SnapshotStore {
 }
 
 struct FakeTree: FileTree {
+    final class Reads {
+        var statuses = 0
+    }
+
     var tree: HistoryModel.Tree
     var inodes: [Int: UInt64]
     var generations: [Int: UInt32]
+    var reads = Reads()
     var fileSize: UInt64?
 
     func status(of path: [UInt8]) -> FileStatus? {
+        reads.statuses += 1
         if path.isEmpty {
             // Its times change with its names, as any directory's do.
             var hash: UInt32 = 2_166_136_261
@@ -100,7 +108,13 @@ struct FakeTree: FileTree {
         guard directory.isEmpty || tree[directory]?.kind.isDirectory == true else { return nil }
         return tree.compactMap { path, node in
             guard HistoryModel.parent(path) == directory, let inode = inodes[node.id] else { return nil }
-            return DirectoryEntry(name: PathBytes.name(path), inode: inode, kind: status(of: path)?.kind)
+            let kind: FileKind =
+                switch node.kind {
+                case .file: .file
+                case .directory: .directory
+                case .symlink: .symlink
+                }
+            return DirectoryEntry(name: PathBytes.name(path), inode: inode, kind: kind)
         }
     }
 

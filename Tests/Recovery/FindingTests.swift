@@ -124,4 +124,32 @@ struct FindingTests {
         #expect(try looks(nil) == 101)
         #expect(try looks(history) <= 4)
     }
+
+    @Test("of what was deleted costs no more with what was written down than without")
+    func deletions() throws {
+        var model = HistoryModel()
+        var history = FakeHistory()
+        let paths = (0..<200).map { bytes("f\($0)") }
+        for path in paths { model.apply(.write(path, path)) }
+        func snapshot() {
+            history.known["s\(model.snapshots.count)"] = true
+            model.snapshot()
+        }
+        for _ in 0..<3 { snapshot() }
+        for path in paths {
+            history.note(.remove(path), model, snapshot: "s3", Timestamp(milliseconds: 1))
+            model.apply(.remove(path))
+        }
+        for _ in 0..<3 { snapshot() }
+        func statuses(_ history: FakeHistory?) throws -> Int {
+            let store = FakeStore(model)
+            let deleted = try DeletedFiles.read(below: [], from: store, history: history, all: true)
+            #expect(
+                deleted.entries.map(\.path).sorted { $0.lexicographicallyPrecedes($1) }
+                    == paths.sorted { $0.lexicographicallyPrecedes($1) })
+            return store.reads.statuses
+        }
+        let (recorded, plain) = (try statuses(history), try statuses(nil))
+        #expect(recorded <= plain)
+    }
 }
