@@ -10,9 +10,10 @@ struct CatCommand: ParsableCommand {
         commandName: "cat",
         abstract: "Write a version of a file to stdout.",
         discussion: """
-            Without --at, --version or --snapshot: the newest version whose content, owner or permissions differ from the file as it is now; \
-            of a file that is gone, the last version. 'kairos diff' and 'kairos restore' take the same one. A time means the newest snapshot up \
-            to then, and one that is given to the second means that whole second.
+            Without --at, --version or --snapshot, cat writes the newest version whose content, owner or permissions \
+            differ from the current file. If the file is gone, it writes the last version. 'kairos diff' and \
+            'kairos restore' take the same version. --at TIME takes the newest snapshot up to TIME; a time given to \
+            the second includes that whole second.
 
             EXAMPLES:
               kairos cat thesis.tex                        the version before the last change

@@ -10,10 +10,11 @@ struct DiffCommand: ParsableCommand {
         commandName: "diff",
         abstract: "What two versions of a file differ in.",
         discussion: """
-            A and B are versions: a number of 'kairos log', a time, the name of a snapshot, or 'now' for the live file. Without them the newest \
-            version that differs from the live file is compared with it, which is the one that 'kairos cat' and 'kairos restore' take; with A \
-            alone that one is. Text is shown as a unified diff, of other files the sizes and SHA-256. Of directories, what differs in them and \
-            below: '-' is in the older one alone, '+' in the newer one alone, '!' has other contents, owners, permissions or attributes.
+            A and B are versions: a number of 'kairos log', a time, the name of a snapshot, or 'now' for the live file. \
+            Without A, the newest version that differs is compared with the live file ('kairos cat' and 'kairos \
+            restore' take the same version). With A alone, A is compared with the live file. Text files are shown as a \
+            unified diff, other files by size and SHA-256. A directory is listed at all depths: '-' only in the older, \
+            '+' only in the newer, '!' other content, owner, permissions or attributes.
 
             EXAMPLES:
               kairos diff thesis.tex                       the last change

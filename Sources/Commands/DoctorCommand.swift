@@ -274,8 +274,8 @@ enum Doctor {
                 return Finding(
                     status: isEnabled ? .problem : .warning, subject: "dataset",
                     detail:
-                        "\(name): mounted as several file systems\(mark): can be snapshotted, its changes cannot be seen",
-                    remedy: "leave ZFS's own mount and unmount the others")
+                        "\(name): several mounts have this name\(mark): Kairos can snapshot it but not see changes",
+                    remedy: "unmount each mount that 'zfs mount' does not list")
             }
             return Finding(
                 status: isEnabled ? .warning : .ok, subject: "dataset",

@@ -16,7 +16,7 @@ extension Doctor {
         for set in ProbeSet.allCases {
             if set == .zfs, KernelSupport.zfsModule == nil {
                 findings.append(
-                    Finding(status: .ok, subject: "probes", detail: "zfs: not for this kernel, which has no zfs module")
+                    Finding(status: .ok, subject: "probes", detail: "zfs: skipped, no zfs module is loaded")
                 )
                 continue
             }
@@ -45,7 +45,7 @@ extension Doctor {
         return (taken, findings)
     }
 
-    private static let verboseRemedy = "kairos doctor --verbose shows the kernel's own words"
+    private static let verboseRemedy = "'kairos doctor --verbose' shows the kernel's log"
 
     private static func findings(of tried: Tried, isTaken: Bool, _ verbose: Bool) -> [Finding] {
         let verdict = isTaken ? "loads, attaches and fires; 'kairos run' takes it" : "works too"

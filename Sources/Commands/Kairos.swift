@@ -53,7 +53,7 @@ public struct Kairos: ParsableCommand {
             }
         }
         if Output.problem != nil {
-            Output.reportProblem("what was written is not all")
+            Output.reportProblem("the output is incomplete")
             status = status == 0 || trouble > 1 ? trouble : status
         }
         Glibc.exit(status)

@@ -89,7 +89,7 @@ struct ListCommand: ParsableCommand {
             "\(name): \(Human.count(ours, "snapshot")) of Kairos's, "
                 + (answer.faults.isEmpty
                     ? "rule \(answer.rule)" + (answer.isDefault ? " (the default)" : "")
-                    : "no valid rule: all are kept")
+                    : "invalid property (see above): Kairos prunes nothing here")
                 + (others > 0 ? "; \(others) that others made\(all ? "" : " (--all)")" : ""))
     }
 }

@@ -9,8 +9,9 @@ struct LogCommand: ParsableCommand {
         discussion: """
             One line for each version, the oldest first: since when (the time of the first snapshot that has it), how large, in how many \
             snapshots, and the last of these. Any snapshot counts, whoever made it. The file may be gone, and its directory too. A file that \
-            was renamed is followed to its older names. A directory's own entry is meant, not what is in it. A symbolic link on the way is \
-            followed as it is now; if that leads to nothing, the name is looked for as it was. (MOUNTPOINT/.zfs/snapshot/NAME/PATH: as it was first.)
+            was renamed is followed to its older names. For a directory, log shows its own entry, not its contents. log \
+            follows a symbolic link on the way to its current target. If that finds nothing, log looks for a directory \
+            that had the link's name before. For MOUNTPOINT/.zfs/snapshot/NAME/PATH it looks for that directory first.
 
             Two versions differ in inode, size, owner, mode or times. Numbers stay the same as long as no snapshot is destroyed; 'kairos cat', \
             'diff' and 'restore' take them.

@@ -40,7 +40,7 @@ final class OutputQueue: Sendable {
             // A terminal that is gone takes nothing, and that is no failure.
             if file.rawValue != STDOUT_FILENO || error == .ioError && Self.isDevice(file) { return }
             Output.note(error)
-            Output.reportProblem("snapshots are taken all the same")
+            Output.reportProblem("Kairos continues to take snapshots")
         }
     }
 

@@ -17,8 +17,8 @@ struct PruneCommand: ParsableCommand {
 
             Never destroyed, whatever the rule says: what Kairos did not make (name and its own kairos:trigger must agree), what is \
             held ('zfs hold'), cloned or bookmarked, and the newest snapshot of a dataset. A clock that jumps makes nothing old: time between \
-            two snapshots of a pool counts in full up to a week, and a longer pause as one step of the rule. A snapshot that was taken while \
-            the clock was behind, as ZFS's own order shows, counts as young as it can be.
+            two snapshots of a pool counts in full up to a week, and a longer pause as one step of the rule. If ZFS's order of snapshots shows \
+            that the clock was behind, a snapshot gets the youngest possible age.
 
             Where a dataset has kairos:min-free=20G (or 10%, of the pool) and less is free, the oldest snapshots go before their time, as \
             many as it takes, but none of the rule's first tier.
@@ -80,7 +80,7 @@ struct PruneCommand: ParsableCommand {
         Output.ignoreBrokenPipe()
         let command = try ZFSAccess.command(at: zfsCommand)
         let chosen = try select(command)
-        let stop = LateStop("stopped; the 'zfs destroy' that is running goes on by itself")
+        let stop = LateStop("stopped; 'zfs destroy' did not answer and may still finish")
         var round = PruneRound(command, rule: rule, prefix: prefix)
         var isWhole = true
         var rows: [PruneRow] = []
@@ -250,8 +250,8 @@ struct PruneRow: Encodable {
         case .protected(let protections): protections.map(words).joined(separator: "; ")
         case .newest: "the newest of the dataset"
         case .future: "this clock calls its time the future"
-        case .uncertain: "the clock was behind when it was taken: it may be younger than its time"
-        case .witness: "it shows that the clock was behind when later snapshots were taken"
+        case .uncertain: "taken while the clock was behind: may be younger than its time"
+        case .witness: "proves that the clock was behind for later snapshots"
         case .room(let tier): "kept by \(rule.text(ofTier: tier)), but the room is wanted (kairos:min-free)"
         case .rule(let tier, nil): "all are kept (\(rule.text(ofTier: tier)))"
         case .rule(let tier, _?): "the state of a boundary (\(rule.text(ofTier: tier)))"

@@ -139,7 +139,8 @@ final class RecoverySession {
     private let command: ZFSCommand
     private let options: LookOptions
     private let stop: LateStop
-    static let cutShort = "stopped while ZFS was working; a temporary clone that is left goes with the next look"
+    static let cutShort =
+        "stopped before clean-up ended; the next Kairos command that looks back removes leftover clones"
 
     init(_ path: String, _ options: LookOptions) throws {
         Output.ignoreBrokenPipe()
@@ -203,7 +204,7 @@ final class RecoverySession {
                 guard isFound(value) else { continue }
                 if let link = place.link {
                     options.remark(
-                        "\(SafeText.line(link, limit: 300)) is a symbolic link now; this is what its name was before")
+                        "\(SafeText.line(link, limit: 300)) is a symbolic link now; shown is what had this name before")
                 }
                 return value
             } catch TreeFault.stopped { throw TreeFault.stopped } catch {}
@@ -228,8 +229,8 @@ final class RecoverySession {
         else { return }
         let named = PathBytes.join(Array(".zfs/snapshot/\(last.name)".utf8), other.path)
         options.remark(
-            "\(SafeText.line(link, limit: 300)) is a symbolic link: this is \(shown(place.path)); "
-                + "if a directory had its name before: 'kairos log \(shown(named))'")
+            "\(SafeText.line(link, limit: 300)) is a symbolic link; shown is \(shown(place.path)); "
+                + "for a directory that had this name before, run 'kairos log \(shown(named))'")
     }
 
     /// The one version that is meant: where none is named, that of the snapshot in the path, or the newest that differs from what is there.

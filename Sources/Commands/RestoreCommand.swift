@@ -18,12 +18,13 @@ struct RestoreCommand: ParsableCommand {
             it, with its time in the name: report.odt, report.2026-11-22T09.05.00.odt. It comes with owner, permissions, times, attributes, \
             ACLs, holes and links, and appears all at once or not at all.
 
-            Without --at, --version or --snapshot: the newest version whose content, owner or permissions differ from what is there now; for a \
-            directory, the newest with anything in it that is missing or different now; of what is gone, the last version. Where there is no such \
-            version, or a copy of it is already beside the original, nothing is written.
+            Without --at, --version or --snapshot, restore takes the newest version whose content, owner or permissions \
+            differ from the current file. For a directory: the newest in which something is missing or different now. \
+            If the path is gone: the last version. If there is no such version, or a copy of it already lies beside \
+            the original, restore writes nothing.
 
-            An SQLite database comes with its -wal and -journal. With --in-place those of what is replaced are removed; stop the program that has \
-            it open before. Of other databases restore the whole directory.
+            restore brings an SQLite database with its -wal and -journal. --in-place removes those of the replaced \
+            database. First stop the program that has it open. For other databases, restore the whole directory.
 
             --in-place first takes a snapshot, then puts the version in the file's place by one rename. For a directory it tells what that would \
             add, replace and remove, and asks.
@@ -423,11 +424,11 @@ struct RestoreItem: Encodable, Sendable {
         if let log = report.avoided {
             let log = SafeText.line(log)
             lines.append(
-                "\(own): \(log) is there, and SQLite would apply it to the restored database: so that has another name")
+                "\(own): restored under another name, because SQLite would apply the existing \(log) to it")
         }
         let removed = report.setAside.filter { !report.brought.contains($0) }.map { SafeText.line($0) }
         if !removed.isEmpty {
-            lines.append("\(own): removed \(removed.joined(separator: ", ")), which belonged to what was replaced")
+            lines.append("\(own): removed \(removed.joined(separator: ", ")) of the replaced database")
         }
         if report.inTwoSteps {
             lines.append(

@@ -13,12 +13,13 @@ struct RunCommand: ParsableCommand {
         commandName: "run",
         abstract: "Watch datasets and snapshot each when it changed and came to rest.",
         discussion: """
-            Runs in the foreground, as root. On SIGINT or SIGTERM Kairos snapshots what is dirty, prints a summary and ends; a \
-            second signal ends it at once. SIGHUP reads properties again (after a 'zfs set' Kairos does so by itself). If its \
-            terminal goes away, Kairos goes on without output, so that changes are captured all the same: end it by 'kill PID'.
+            Runs in the foreground, as root. On SIGINT or SIGTERM Kairos snapshots pending changes, prints a summary \
+            and exits. A second signal ends it at once. SIGHUP re-reads the properties; after 'zfs set' Kairos does \
+            so by itself. If its terminal closes, Kairos keeps capturing changes without output: stop it with \
+            'kill PID'.
 
-            A dataset that is missing, not mounted or locked does not stop the others. The exit status is 1 if changes are in \
-            no snapshot, or if a named dataset was never watched.
+            Kairos skips a dataset that is missing, not mounted or locked, and watches the others. The exit status is 1 \
+            if changes are in no snapshot, or if a named dataset was never watched.
 
             A dataset is snapshotted when nothing changed in it for --quiet, and at the latest --max-delay after its first \
             change that no snapshot holds; two snapshots are never closer than --min-interval. Without a change there is \
@@ -181,7 +182,7 @@ struct RunCommand: ParsableCommand {
         // Who names a command wants it run.
         configuration.engine = choice == .auto && zfsCommand != nil ? .cli : choice
         guard (4096...1 << 30).contains(ringBytes) else {
-            throw Output.failure("--ring-bytes \(ringBytes): from 4 KiB to 1 GiB", status: 64)
+            throw Output.failure("--ring-bytes \(ringBytes): must be between 4096 and 1073741824", status: 64)
         }
         configuration.probes = ProbeSet(rawValue: probes)
         configuration.audit = audit == "off" ? nil : try duration("--audit", audit)

@@ -173,7 +173,7 @@ final class TextRunRenderer: RunRenderer {
     }
 }
 
-/// A JSON object a line on stdout: see docs/run-json.md.
+/// A JSON object a line on stdout: see docs/json.md.
 final class JSONRunRenderer: RunRenderer {
     private let output: OutputQueue
 

@@ -3,10 +3,10 @@ import CLinux
 import Glibc
 import Synchronization
 
-/// Signals, caught only once there is something to clean up: before that one ends the program at once.
+/// Catches signals only once there is something to clean up; before that a signal ends the program at once.
 ///
-/// The program is to end soon after a signal, whatever it waits for: a `zfs` that does not answer, a disk that does not. So a thread ends
-/// it when the rest of the program does not notice the signal, or does not come to an end with cleaning up.
+/// The program must end soon after a signal, even if `zfs` or a disk does not answer. So a thread ends it if the rest does
+/// not notice the signal, or does not finish cleaning up, in time.
 final class LateStop: Sendable {
     private struct State {
         var signal: StopSignal?

@@ -1,9 +1,9 @@
-/// When candidates may wake the daemon again, and when it looks at the ring without being woken. Pure; times are CLOCK_MONOTONIC
-/// nanoseconds.
+/// Decides when candidates may wake the daemon again, and when it looks at the ring unwoken. Pure; times are nanoseconds of
+/// CLOCK_MONOTONIC.
 ///
-/// A flag that the programs share makes only the first candidate wake the daemon. It clears the flag a few milliseconds later, and
-/// takes what is in the ring after that. A program that read the flag just before may put its candidate into the ring just after: it
-/// wakes nothing. So the ring is looked at once more.
+/// A flag shared by all BPF programs lets only the first candidate wake the daemon. The daemon clears it a few milliseconds
+/// later, then empties the ring. A program that read the flag before may submit after: its candidate wakes nothing. So the
+/// daemon looks at the ring a second time.
 struct CandidateWakeups {
     /// How long candidates are gathered after one woke the daemon: at most 200 wake-ups a second, whatever happens elsewhere on the
     /// host. Longer would leave more directories to be gone before they are looked at.

@@ -224,7 +224,7 @@ extension Daemon {
 
     /// Why a dataset is not watched any more.
     private enum Departure {
-        /// Whoever destroys a dataset wants its changes gone, too.
+        /// The user who destroys a dataset does not want its changes.
         case destroyed
         /// No dataset of its pool is left: exported, most likely, with all that is on its disks.
         case exported
@@ -233,7 +233,7 @@ extension Daemon {
         func words(_ dataset: WatchedDataset) -> String {
             switch self {
             case .destroyed: "is gone"
-            case .exported: "is gone with its pool \(SafeText.line(dataset.info.pool))"
+            case .exported: "is gone, and so is all of pool \(SafeText.line(dataset.info.pool))"
             case .disabled: "is no longer enabled"
             }
         }
@@ -241,16 +241,16 @@ extension Daemon {
 
     private func leave(_ dataset: WatchedDataset, _ departure: Departure) {
         let name = SafeText.line(dataset.info.name)
-        let line = "\(name) \(departure.words(dataset)): not watched any more"
+        let line = "\(name) \(departure.words(dataset)); Kairos stopped watching it"
         if let since = dataset.policy.atRiskSince, departure != .destroyed {
             let seconds =
                 (SystemClock.monotonic() - min(since.nanoseconds, SystemClock.monotonic())) / 1_000_000_000 + 1
             let remedy =
                 departure == .exported
-                ? "import the pool while Kairos runs, and they are snapshotted"
+                ? "import the pool while Kairos runs to capture them"
                 : "run 'zfs snapshot \(name)@NAME' to keep them"
             leftBehind[dataset.info.guid] = dataset.info.name
-            report(.warning("\(line); its changes of the last \(seconds) s are in no snapshot: \(remedy)"))
+            report(.warning("\(line); changes of the last \(seconds) s are in no snapshot: \(remedy)"))
         } else {
             report(.notice(line))
         }
@@ -289,8 +289,8 @@ extension Daemon {
         for program in probes.leftOut where program.isWorthAWarning {
             report(
                 .warning(
-                    "probe set \(probes.kind.rawValue) does not see \(program.blindSpotAndReason); only an audit finds such "
-                        + "changes; 'kairos doctor --verbose' shows the kernel's reason"))
+                    "probe set \(probes.kind.rawValue) does not see \(program.blindSpotAndReason); "
+                        + "'kairos doctor --verbose' shows the kernel's reason"))
         }
         report(
             .ready(

@@ -115,7 +115,7 @@ extension Daemon {
                 everSeen.insert(dataset.info.guid)
                 told.forget(key)
             } else if told.isNew(key) {
-                report(.notice("\(dataset.info.name) is not mounted: it is watched as soon as it is"))
+                report(.notice("\(dataset.info.name) is not mounted; Kairos watches it once it is mounted"))
             }
         }
     }

@@ -391,7 +391,8 @@ public final class Daemon {
             let names = watched.values.filter { $0.attempt != nil }.map { SafeText.line($0.info.name) }.sorted()
             report(
                 .warning(
-                    "stopped without an answer from ZFS after 30 s; in flight: \(names.joined(separator: ", "))"))
+                    "ZFS did not answer within 30 s; Kairos stops without the pending snapshots or checks of: "
+                        + "\(names.isEmpty ? "none" : names.joined(separator: ", ")); see 'zpool status'"))
             mustExit = true
             return nil
         }

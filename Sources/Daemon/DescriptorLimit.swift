@@ -5,8 +5,8 @@ public enum DescriptorLimit {
     /// Enough for every slot, and some hundred commands at once.
     public static let wanted = 16_384
 
-    /// Raises the limit to what Kairos may need, as far as the system lets it. The usual 1,024 are too few for some hundred
-    /// datasets. Programs that Kairos starts inherit it; `zfs` and `zpool` do not mind.
+    /// Raises the limit to what Kairos may need, as far as the kernel permits. The usual 1,024 run out at some hundred
+    /// datasets. Programs that Kairos starts inherit the limit; `zfs` and `zpool` work with it.
     ///
     /// - Returns: the limit in force. Wraps setrlimit(2), RLIMIT_NOFILE.
     @discardableResult

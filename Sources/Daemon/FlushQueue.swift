@@ -33,7 +33,7 @@ final class FlushQueue: Sendable {
         for (guid, name, work) in works {
             // One thread for each dataset at most: what hangs is not tried again before it has come back.
             guard running.withLock({ $0.insert(guid).inserted }) else {
-                warnings[guid] = ["\(Self.incomplete(name)): an earlier flush still hangs"]
+                warnings[guid] = ["\(Self.incomplete(name)): an earlier flush still hangs; Kairos checks again later"]
                 continue
             }
             begun.append((guid, name))
@@ -49,7 +49,9 @@ final class FlushQueue: Sendable {
         let answered = results.value.withLock { $0 }
         for (guid, name) in begun {
             guard let found = answered[guid] else {
-                warnings[guid] = ["\(Self.incomplete(name)): the flush did not end within \(limit)"]
+                warnings[guid] = [
+                    "\(Self.incomplete(name)): the flush timed out after \(limit); Kairos checks again later"
+                ]
                 continue
             }
             if !found.isEmpty { warnings[guid] = found }

@@ -97,8 +97,8 @@ extension MountTable {
         let name = SafeText.line(claimants.first?.name ?? "")
         let places = claimants.map { "\($0.place) (device \($0.device))" }.joined(separator: " and ")
         return "\(name) is mounted more than once, as different file systems: \(places); "
-            + "Kairos cannot tell which of them is the dataset and uses none: "
-            + "unmount the others ('umount' each place that 'zfs mount' does not list)"
+            + "Kairos cannot tell which one is the dataset and uses none; "
+            + "unmount each mount that 'zfs mount' does not list"
     }
 }
 
@@ -112,8 +112,8 @@ extension RejectedMount: CustomStringConvertible {
             return "the FUSE mount of \(owner) on \(place) has the name \(name) but is no ZFS dataset: "
                 + "Kairos ignores it; unmount it if it is not wanted"
         case .besideKernel:
-            return "the FUSE mount on \(place) has the name \(name) but the kernel's OpenZFS is loaded: "
-                + "Kairos ignores it; unmount it, or unload the module if the pools are zfs-fuse's"
+            return "the FUSE mount on \(place) has the name \(name), but the zfs module is loaded: "
+                + "Kairos ignores it; unmount it, or unload the module if zfs-fuse has the pools"
         case .ambiguous:
             return "\(place) is one of several mounts with the name \(name), and Kairos uses none of them"
         }

@@ -107,7 +107,7 @@ public enum TimeText {
             let hasColon = bytes.count == sign + 6 && bytes[sign + 3] == UInt8(ascii: ":")
             guard hasColon || bytes.count == sign + 5, digits.count == 4, let hours = number(digits[..<2]),
                 let minutes = number(digits[2...]), hours < 24, minutes < 60
-            else { throw fault(text, "its zone is none, such as '+01:00'") }
+            else { throw fault(text, "the time zone is invalid: write '+01:00', '+0100' or 'Z'") }
             offset = Int64(hours * 3600 + minutes * 60) * (bytes[sign] == UInt8(ascii: "-") ? -1 : 1)
             end = sign
         } else {

@@ -31,7 +31,7 @@ public struct JournalError: Error, Sendable, Hashable, CustomStringConvertible {
             switch kind {
             case .missing: "it is made by 'kairos run'"
             case .damaged: "'kairos run' sets it aside and begins another; what it told is in the snapshots"
-            case .foreign: "Kairos does not touch it; name another file by --journal PATH, or leave the option out"
+            case .foreign: "Kairos did not change it; name another file with --journal PATH"
             case .locked: "end what holds it: 'fuser \(SafeText.line(path))'"
             case .full: "make room, or give another place: --journal PATH"
             case .newer: "run the Kairos that made it, or give another place: --journal PATH"

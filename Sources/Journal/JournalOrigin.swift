@@ -31,16 +31,16 @@ enum JournalOrigin: Sendable, Hashable {
         if Int32(bitPattern: id) == applicationID { return .kairos }
         // What lies where Kairos puts its journal by itself is Kairos's.
         let isStandard = path == Journal.standardPath
-        guard header.starts(with: magic) else { return isStandard ? .kairos : .foreign("it is no SQLite database") }
-        guard id == 0 else { return .foreign("it is the SQLite database of another program") }
+        guard header.starts(with: magic) else { return isStandard ? .kairos : .foreign("it is not an SQLite database") }
+        guard id == 0 else { return .foreign("it is an SQLite database of another program") }
         do {
             let names = try tableNames(of: path)
             if tables.isSubset(of: names) { return .kairosUnmarked }
-            return names.isEmpty ? .fresh : .foreign("it is the SQLite database of another program")
+            return names.isEmpty ? .fresh : .foreign("it is an SQLite database of another program")
         } catch {
             let error = JournalError(error, path)
             guard error.kind == .damaged else { throw error }
-            return isStandard ? .kairos : .foreign("it is a damaged SQLite database, and nothing in it says whose")
+            return isStandard ? .kairos : .foreign("it is a damaged SQLite database without Kairos's application ID")
         }
     }
 

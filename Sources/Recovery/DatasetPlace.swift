@@ -40,9 +40,9 @@ public struct PlaceError: Error, Sendable, Hashable, CustomStringConvertible {
 
 /// Finds the dataset of a path that may not exist any more.
 ///
-/// What exists of the path is gone step by step, symbolic links followed as everywhere; the last component's own is meant itself. The
-/// directory that the way ends in tells the mount, the mount the dataset. A link of today may have the name of a directory of then: so the
-/// path has a further place for each link on the way.
+/// Walks the existing part of the path by component and follows symbolic links, except in the last component. The mount of
+/// the last directory names the dataset. A link may now have the name of an earlier directory, so each link on the way adds
+/// a further place.
 public struct PlaceFinder: Sendable {
     /// What becomes of a symbolic link on the way.
     public enum Links: Sendable {
@@ -145,7 +145,7 @@ public struct PlaceFinder: Sendable {
         let path = walk.gone.reduce(PathBytes.join(root, below), PathBytes.join)
         let mounts = live.mountIDs.compactMap { table.entry(mountID: $0) }
         guard let mount = mounts.first(where: { $0.root == [PathBytes.slash] }) else {
-            throw Self.notMounted(live.name, "is not mounted as a whole")
+            throw Self.notMounted(live.name, "is mounted only in part (a bind mount)")
         }
         return DatasetPlace(
             dataset: live.name, flavour: live.flavour, mountPoint: mount.mountPoint, device: live.device, path: path,
@@ -165,7 +165,7 @@ public struct PlaceFinder: Sendable {
         guard let flavour = ZFSFlavour(fsType: entry.fsType) else {
             throw PlaceError(
                 description:
-                    "\(shown) lies on no ZFS dataset but on \(SafeText.line(entry.fsType, limit: 40)), which has no snapshots"
+                    "\(shown) is on \(SafeText.line(entry.fsType, limit: 40)), not on ZFS; name a path on a ZFS dataset"
             )
         }
         let source = String(decoding: entry.source, as: UTF8.self)

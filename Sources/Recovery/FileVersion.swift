@@ -50,7 +50,7 @@ public struct SelectionFault: Error, Sendable, Hashable, CustomStringConvertible
 
     /// - Parameter name: printable.
     public init(asItWas name: String) {
-        description = "\(name) is already as it was: no snapshot holds anything else"
+        description = "\(name) is already as it was: no snapshot has a version that differs"
         isAsItWas = true
     }
 }

@@ -73,8 +73,8 @@ public enum DatabaseFiles {
         }
         throw RestoreError(
             .taken, tried: "restore as", path: destination.name,
-            why: "the name is taken, or that of a log beside it, and so are those tried after it",
-            remedy: "remove what an earlier restore left there, or restore elsewhere with --to")
+            why: "this name or the name of one of its logs exists, and so do the next names that Kairos tried",
+            remedy: "remove the copies of earlier restores, or give another directory with --to")
     }
 
     /// The logs first: a database that is there has its log.
@@ -113,7 +113,7 @@ public enum DatabaseFiles {
             throw RestoreError(
                 .refused, tried: "replace", path: destination.name,
                 why: "the database is open" + (holder > 0 ? " in process \(holder)" : ""),
-                remedy: "stop that program first, or restore beside it")
+                remedy: "stop that process, or restore without --in-place")
         }
         var options = options
         options.companions = all.map { destination.name + $0 }
@@ -127,7 +127,7 @@ public enum DatabaseFiles {
                 _ = try Restorer.copy(source.beside(suffix), to: destination.named(log), options, progress: progress)
                 report.brought.append(log)
             } catch {
-                report.skip(log, "\(error.why): the database lacks what is in it")
+                report.skip(log, "\(error.why): its transactions are missing from the restored database")
             }
         }
         return report

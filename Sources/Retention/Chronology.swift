@@ -12,9 +12,9 @@ public struct PoolMoment: Sendable, Hashable {
 
 /// Which of a dataset's snapshots carry a time that is too early, by ZFS's own order.
 ///
-/// `createtxg` grows whatever the clock does, also for received snapshots. A snapshot with an earlier time than one before it was taken
-/// while the clock was behind, or that one while the clock was ahead: the times alone do not say which. So its age is taken
-/// as the least that is possible. A clock that was wrong can make a snapshot younger, never older.
+/// `createtxg` grows whatever the clock does, also for received snapshots. If a snapshot is earlier in time than one before
+/// it, either the clock was behind now or ahead then; the times do not show which. So its age is the least possible: a wrong
+/// clock makes a snapshot younger, never older.
 struct Chronology {
     /// No snapshot of Kairos is older: 1 January 2026. A clock that starts in 1970, or when a system image was built, shows less.
     static let beginning: Int64 = 1_767_225_600 * 1_000_000_000

@@ -86,7 +86,7 @@ public struct PruneRound: Sendable {
             } else {
                 let words = SafeText.line(text.value, limit: 60)
                 let why =
-                    "\(KairosProperty.minFree)=\(words) is no size (20G, 500M), share of the pool (10%) or 'none'; \(Self.nothing)"
+                    "\(KairosProperty.minFree)=\(words) is no size (20G), pool share (10%) or 'none'; \(Self.nothing)"
                 guard isForListing else { throw Refusal(dataset: dataset, why: why) }
                 faults.append(why)
             }

@@ -107,13 +107,14 @@ public struct RetentionPlan: Sendable, Hashable {
 
     public init(_ snapshots: [RetainedSnapshot], rule: RetentionRule, clock: RetentionClock) {
         let ordered = snapshots.sorted { ($0.createtxg, $0.time, $0.name) < ($1.createtxg, $1.time, $1.name) }
-        // What others made is nobody's slot, since they may destroy it when they like.
+        // Snapshots of other programs fill no slot: those programs may destroy them at any time.
         let ours = ordered.indices.filter {
             !ordered[$0].protections.contains(.foreign) && ordered[$0].time <= clock.now
         }
         let chronology = Chronology(ordered, clock: clock)
         let certain = ours.filter { chronology.latest[$0] == nil }
-        // A time that is too early must not take the slot of another snapshot; and it may be right after all, where the clock was ahead before.
+        // A time that is too early must not take another snapshot's slot. It may also be right, if the clock was ahead
+        // before.
         var kept = Self.kept(certain, of: ordered, by: rule, clock)
         if certain.count < ours.count {
             kept.merge(Self.kept(ours, of: ordered, by: rule, clock)) { first, _ in first }
@@ -124,7 +125,7 @@ public struct RetentionPlan: Sendable, Hashable {
                 kept[place] = .uncertain
             }
         }
-        // Somebody else's may be gone the next moment.
+        // Another program may destroy its own snapshot at any moment.
         let newestOfOurs = ours.max()
         var verdicts: [(snapshot: RetainedSnapshot, verdict: Verdict)] = ordered.enumerated().map { index, snapshot in
             if !snapshot.protections.isEmpty { return (snapshot, .protected(snapshot.protections.sorted())) }

@@ -106,7 +106,7 @@ public struct LeftOutProgram: Sendable, CustomStringConvertible {
         switch reason {
         case .noHook(let hook): "this kernel has no \(hook) for the program \(program)"
         case .refused(let error): "this kernel refuses the program \(program) (\(error.errno))"
-        case .noEnd(let end): "the program \(program) needs \(end)"
+        case .noEnd(let end): "program \(program) needs \(end), which is not in use"
         case .silent: "this kernel does not call the program \(program) (a test call did not reach it)"
         }
     }

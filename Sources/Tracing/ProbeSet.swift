@@ -81,7 +81,7 @@ extension ProbeSet {
         // What failed has no function of the kernel's that all ways to it have in common.
         if self != .syscalls, trace.showsFailures {
             var failures = Self.systemCalls[0]
-            (failures.blindSpot, failures.absence) = ("what failed", .costsSight)
+            (failures.blindSpot, failures.absence) = ("failed calls", .costsSight)
             programs.append(failures)
         }
         if trace.operations.contains(.store) { programs.append(Self.always[0]) }
@@ -124,7 +124,7 @@ extension ProbeSet {
         ProbeProgram("syscalls__process_exec", .tracepoint("sched_process_exec"), blindSpot: ""),
         ProbeProgram(
             "syscalls__process_exit", .tracepoint("sched_process_exit"),
-            blindSpot: "zfs commands of others (changed properties are read at the next mount change or SIGHUP)"),
+            blindSpot: "zfs commands of other programs (properties are re-read only at a mount change or SIGHUP)"),
     ]
 
     private static let systemCalls = [
@@ -237,11 +237,11 @@ extension ProbeSet {
         // A thread whose end is not seen would pass for noisy from then on, and its changes for none.
         ProbeProgram(
             "zfs__atime", .function("touch_atime"),
-            blindSpot: "that an update of an access time is no change (reads may make empty snapshots)"),
+            blindSpot: "which changes are access-time updates (a read may make an empty snapshot)"),
         ProbeProgram("zfs__atime_entry", .function("touch_atime"), blindSpot: "", end: "zfs__atime"),
         ProbeProgram(
             "zfs__evict", .function("evict"),
-            blindSpot: "that freeing a deleted file is no change (it may make an empty snapshot)"),
+            blindSpot: "which changes only free a deleted file (one may make an empty snapshot)"),
         ProbeProgram("zfs__evict_entry", .function("evict"), blindSpot: "", end: "zfs__evict"),
     ]
 

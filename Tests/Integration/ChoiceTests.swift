@@ -108,7 +108,7 @@ extension IntegrationTests.RecoveryTests {
         }
     }
 
-    @Test("where no snapshot holds anything else, cat, diff and restore say so and do nothing")
+    @Test("where no snapshot has a version that differs, cat, diff and restore say so and do nothing")
     func nothingElse() async throws {
         try await dataset("same") { fixture, live in
             try makeDirectory(live + "/d")
@@ -118,7 +118,7 @@ extension IntegrationTests.RecoveryTests {
                 for (command, status) in [("diff", Int32(0)), ("restore", 2)] + (path == "/d" ? [] : [("cat", 1)]) {
                     let answer = try await run(fixture, command, live + path)
                     #expect(answer.status == status && answer.output.isEmpty, "\(command) \(path): \(answer)")
-                    #expect(answer.messages.contains("no snapshot holds anything else"), "\(command): \(answer)")
+                    #expect(answer.messages.contains("no snapshot has a version that differs"), "\(command): \(answer)")
                 }
             }
             #expect(try names(in: live) == ["d"])

@@ -32,7 +32,7 @@ extension IntegrationTests {
         private func look(_ kairos: KairosProcess, hung: String, good: String, _ path: String) async throws {
             // What may be mapped from before the watch is flushed before the first check.
             let failure = try await kairos.event("a failure") { $0.event == "failure" && $0.dataset == hung }
-            #expect(failure.error?.contains("the flush did not end within") == true, "\(kairos.transcript)")
+            #expect(failure.error?.contains("the flush timed out after") == true, "\(kairos.transcript)")
             try await kairos.event("a look") { $0.dataset == good && $0.event != "failure" }
             let start = kairos.events.count
             try write("text", to: path + "/beside a hang")

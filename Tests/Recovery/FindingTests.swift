@@ -75,7 +75,8 @@ struct FindingTests {
         let fault = #expect(throws: SelectionFault.self) {
             try FileHistory.find(nil, of: self.bytes("d/e/1"), from: store)
         }
-        #expect(fault?.isAsItWas == true && fault?.description.contains("no snapshot holds anything else") == true)
+        #expect(
+            fault?.isAsItWas == true && fault?.description.contains("no snapshot has a version that differs") == true)
         // What is there now alone is no reason to restore.
         #expect(throws: SelectionFault.self) { try FileHistory.find(nil, of: self.bytes("d/new"), from: store) }
     }
