@@ -36,7 +36,7 @@ enum AttemptWork {
     }
 
     /// Flushes what of these datasets is mapped or cached, for no longer than the queue's limit.
-    static func flush(_ jobs: [Job], _ mounts: MountTable, _ queue: FlushQueue) async -> [UInt64: [String]] {
+    static func flush(_ jobs: [Job], _ mounts: MountTable, _ queue: FlushQueue) async -> [UInt64: FlushQueue.Outcome] {
         let works = jobs.filter { !$0.mapped.isEmpty || $0.flushesVolume }.map { job in
             let work: FlushQueue.Work = {
                 let volume = job.flushesVolume ? VolumeFlush.run(job.dataset) : nil
@@ -51,7 +51,8 @@ enum AttemptWork {
 
     /// In the order of the jobs.
     static func results(
-        of request: SnapshotRequest, by engine: any SnapshotEngine, for jobs: [Job], _ warnings: [UInt64: [String]]
+        of request: SnapshotRequest, by engine: any SnapshotEngine, for jobs: [Job],
+        _ flushed: [UInt64: FlushQueue.Outcome]
     ) async -> [Daemon.AttemptResult] {
         func failure(_ error: SnapshotError) -> Daemon.AttemptResult.Outcome {
             .failed(operation: "snapshot", error.kind, error.description)
@@ -66,8 +67,7 @@ enum AttemptWork {
                     case .failure(let error): failure(error)
                     }
                 return Daemon.AttemptResult(
-                    guid: job.guid, serial: job.serial, outcome: outcome, warnings: warnings[job.guid] ?? [],
-                    finished: finished)
+                    guid: job.guid, serial: job.serial, outcome: outcome, flush: flushed[job.guid], finished: finished)
             }
         } catch {
             let finished = SystemClock.monotonic()
@@ -149,11 +149,11 @@ enum AttemptWork {
 
     /// A check as a whole, from the flush to the answer.
     static func check(
-        _ job: Job, by check: ChangeCheck, isAudit: Bool, warnings: [String]
+        _ job: Job, by check: ChangeCheck, isAudit: Bool, flush: FlushQueue.Outcome?
     ) async -> Daemon.AttemptResult {
         let verdict = await verdict(check, of: job, isAudit: isAudit)
         var result = Daemon.AttemptResult(
-            guid: job.guid, serial: job.serial, outcome: verdict.outcome, warnings: warnings,
+            guid: job.guid, serial: job.serial, outcome: verdict.outcome, flush: flush,
             finished: SystemClock.monotonic())
         result.captured = verdict.captured
         guard await newestIsGone(verdict.outcome, of: job, check) else { return result }

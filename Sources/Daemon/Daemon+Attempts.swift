@@ -110,9 +110,9 @@ extension Daemon {
         let dryRun = configuration.dryRun
         let flushes = flushes
         WorkerThreads.shared.task {
-            let warnings = dryRun ? [:] : await AttemptWork.flush(jobs, mounts, flushes)
+            let flushed = dryRun ? [:] : await AttemptWork.flush(jobs, mounts, flushes)
             var done: [AttemptResult] = []
-            let results = await AttemptWork.results(of: request, by: engine, for: jobs, warnings)
+            let results = await AttemptWork.results(of: request, by: engine, for: jobs, flushed)
             for (job, result) in zip(jobs, results) {
                 if let slight = job.slight, case .snapshot(let taken) = result.outcome, !taken.dryRun {
                     // Each by itself: at the start of a host there may be many, and others do not wait for them.
@@ -138,9 +138,8 @@ extension Daemon {
         let mounts = mounts
         let flushes = flushes
         WorkerThreads.shared.task {
-            let warnings = await AttemptWork.flush([job], mounts, flushes)
-            let result = await AttemptWork.check(
-                job, by: check, isAudit: isAudit, warnings: warnings[job.guid] ?? [])
+            let flushed = await AttemptWork.flush([job], mounts, flushes)
+            let result = await AttemptWork.check(job, by: check, isAudit: isAudit, flush: flushed[job.guid])
             inbox.post(.attempts([result]))
         }
     }
@@ -154,6 +153,7 @@ extension Daemon {
         dataset.attempt = nil
         dataset.isStuckReported = false
         let now = Instant(nanoseconds: SystemClock.monotonic())
+        lastAnswer = now.nanoseconds
         let succeeded = PolicyEvent.succeeded(
             started: Instant(nanoseconds: attempt.started),
             finished: Instant(nanoseconds: result.finished + Self.finishSlack))
@@ -164,8 +164,7 @@ extension Daemon {
             case .verdict: !attempt.isCheck || result.warnings.isEmpty
             case .snapshot: true
             }
-        // From before a pool was imported at an earlier transaction group, say: its groups are not those of now.
-        let isOfNow = dataset.mustAskSince.map { attempt.started >= $0 } ?? true
+        let isOfNow = dataset.isOfNow(attempt)
         if let captured = result.captured, isOfNow { probes.slots.raiseCaptured(dataset.slot, to: captured) }
         if hasAnswered, isOfNow { dataset.mustAskSince = nil }
         if hasAnswered { dataset.missing = nil }
@@ -174,29 +173,28 @@ extension Daemon {
             let failures = dataset.policy.consecutiveFailures
             _ = dataset.policy.handle(succeeded, now: now)
             self.succeeded(dataset, attempt, taken, finished: result.finished, failures: failures)
-            checkAgain(dataset, attempt, result.warnings, now)
+            checkAgain(dataset, attempt, result.flush, now)
         case .verdict where !attempt.isCheck:
             // It was taken, and held nothing: what the check had found was upkeep of ZFS's own.
             _ = dataset.policy.handle(succeeded, now: now)
             dataset.upkeep = dataset.slight
             unchanged(dataset, attempt, now)
-            checkAgain(dataset, attempt, result.warnings, now)
+            checkAgain(dataset, attempt, result.flush, now)
             if result.newestIsGone {
                 dataset.mustAskSince = now.nanoseconds
                 suspect(dataset, at: now.nanoseconds)
             }
-        case .verdict where !result.warnings.isEmpty:
-            // Without the flush ZFS's figures do not tell about mapped files. As a failure it is tried again.
+        case .verdict(let verdict)
+        where !result.warnings.isEmpty && (verdict.isUnchanged || isExplained(result, attempt)):
+            // Without the flush ZFS's figures do not tell about mapped files. As a failure it is tried again. A difference is one
+            // all the same, and is snapshotted.
             dataset.takeBack(attempt)
             _ = dataset.policy.handle(.checkFailed(at: now), now: now)
             failed(dataset, operation: "check", nil, result.warnings.joined(separator: "; "))
         case .verdict(let verdict):
-            let isExplained =
-                attempt.isAudit && !result.newestIsGone
-                && (dataset.hasIgnored || attempt.hidden > dataset.hiddenCaptured)
-            if case .unchanged = verdict {
+            if verdict.isUnchanged {
                 unchanged(dataset, attempt, now)
-            } else if isExplained {
+            } else if isExplained(result, attempt) {
                 // ZFS knows of no ignored paths, and of files without a name it keeps the blocks: it is dirty with them still.
                 let hidden = dataset.hiddenCaptured
                 unchanged(dataset, attempt, now)
@@ -211,6 +209,13 @@ extension Daemon {
             _ = dataset.policy.handle(event, now: now)
             failed(dataset, operation: operation, kind, error)
         }
+    }
+
+    /// Whether a difference that an audit found is of what makes no snapshot.
+    private func isExplained(_ result: AttemptResult, _ attempt: WatchedDataset.Attempt) -> Bool {
+        guard let dataset = watched[result.guid] else { return false }
+        return attempt.isAudit && !result.newestIsGone
+            && (dataset.hasIgnored || attempt.hidden > dataset.hiddenCaptured)
     }
 
     /// A check found a difference, or could not tell.
@@ -251,17 +256,18 @@ extension Daemon {
 
     /// After a snapshot: where it may lack something that was marked as in it.
     private func checkAgain(
-        _ dataset: WatchedDataset, _ attempt: WatchedDataset.Attempt, _ warnings: [String], _ now: Instant
+        _ dataset: WatchedDataset, _ attempt: WatchedDataset.Attempt, _ flush: FlushQueue.Outcome?, _ now: Instant
     ) {
         let slot = probes.slots.read(dataset.slot)
         if slot.groups == nil, slot.early >= attempt.epochStarted {
             // Marked before it was done: it may have been done too late for this snapshot.
             suspect(dataset, at: now.nanoseconds)
         }
-        if !warnings.isEmpty {
-            // The snapshot may lack stores to mapped files: a check, with another flush, tells.
+        if let flush {
+            // The snapshot may lack stores to mapped files: a check, with another flush, tells. One that hangs is waited for.
             dataset.mapped.add(attempt.mapped)
-            suspect(dataset, at: now.nanoseconds)
+            dataset.isFlushPending = flush.isPending
+            if !flush.isPending { suspect(dataset, at: now.nanoseconds) }
         }
     }
 

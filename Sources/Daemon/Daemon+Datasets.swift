@@ -243,13 +243,14 @@ extension Daemon {
         let name = SafeText.line(dataset.info.name)
         let line = "\(name) \(departure.words(dataset)); Kairos stopped watching it"
         if let since = dataset.policy.atRiskSince, departure != .destroyed {
-            let seconds =
-                (SystemClock.monotonic() - min(since.nanoseconds, SystemClock.monotonic())) / 1_000_000_000 + 1
+            let now = SystemClock.monotonic()
+            let seconds = (now - min(since.nanoseconds, now)) / 1_000_000_000 + 1
             let remedy =
                 departure == .exported
                 ? "import the pool while Kairos runs to capture them"
                 : "run 'zfs snapshot \(name)@NAME' to keep them"
-            leftBehind[dataset.info.guid] = dataset.info.name
+            // What is no longer enabled is left by the admin's own word.
+            if departure == .exported { leftBehind[dataset.info.guid] = dataset.info.name }
             report(.warning("\(line); changes of the last \(seconds) s are in no snapshot: \(remedy)"))
         } else {
             report(.notice(line))

@@ -15,7 +15,7 @@ final class ResolverQueue: Sendable {
     ) {
         queue.async {
             let resolved = self.resolver.withLock { resolver in
-                resolver.beginBatch()
+                defer { resolver.endBatch() }
                 return records.map { Daemon.ResolvedRecord(record: $0, outcome: resolver.resolve($0, mounts: mounts)) }
             }
             done(resolved)
@@ -165,6 +165,8 @@ extension Daemon {
         if isStopping {
             // Of what was resolved after the line that the stop drew.
             checkRemoteSuspicions(stoppedAt)
+            // A name that was found just now may be one that no rule ignores.
+            for dataset in watched.values { observe(dataset, now: stoppedAt) }
             flush()
         }
     }
@@ -252,11 +254,15 @@ extension Daemon {
         let invocation = ZFSInvocation(arguments)
         guard invocation != .harmless else { return }
         list()
+        doubt(invocation, at: record.time)
+    }
+
+    /// Checks what was captured, or taken back, where OpenZFS itself does not tell it.
+    private func doubt(_ invocation: ZFSInvocation, at time: UInt64) {
         let now = Instant(nanoseconds: SystemClock.monotonic())
-        // What was captured is checked where OpenZFS itself does not tell it.
         for dataset in watched.values
         where invocation.captures(dataset.info.name) && !probes.slots.hasGroups(dataset.slot) {
-            _ = dataset.policy.handle(.doubted(at: Instant(nanoseconds: record.time)), now: now)
+            _ = dataset.policy.handle(.doubted(at: Instant(nanoseconds: time)), now: now)
         }
     }
 
@@ -285,7 +291,10 @@ extension Daemon {
             for dataset in watched.values { dataset.mustAskSince = now }
         }
         if lost > 0 || new.missedRuns > counters.missedRuns { suspectAll(at: now) }
-        if new.zfsCommandsLost > counters.zfsCommandsLost { list() }
+        if new.zfsCommandsLost > counters.zfsCommandsLost {
+            list()
+            doubt(.captures(nil), at: now)
+        }
         if resolving > 0, let since = resolvingSince, now >= since + Self.resolverLimit {
             resolvingSince = now
             suspectAll(at: now)

@@ -3,7 +3,7 @@ import Tracing
 
 /// Which datasets are watched, by name or by property.
 extension Daemon {
-    /// What of these datasets is to be watched. Names that lead to none are reported, once, and the others are watched.
+    /// What of these datasets is to be watched. Names that lead to none are left in `refused`.
     func select(_ datasets: [DatasetInfo]) throws(SelectionError) -> Selection {
         guard case .named(let names, let recursive) = configuration.target else {
             return try Self.select(configuration.target, datasets, volumes: probes.seesVolumes).selection
@@ -25,7 +25,6 @@ extension Daemon {
         }
         refused = Dictionary(
             refusals.map { ($0.name, describe($0)) }, uniquingKeysWith: { first, _ in first })
-        for words in refused.values.sorted() where told.isNew(words) { report(.warning("not watched: " + words)) }
         return selection
     }
 
@@ -102,6 +101,7 @@ extension Daemon {
 
     func tellSelection(_ selection: Selection) {
         for notice in selection.notices where told.isNew(notice) { report(.notice(notice)) }
+        for words in refused.values.sorted() where told.isNew(words) { report(.warning("not watched: " + words)) }
         for exclusion in selection.excluded where told.isNew(exclusion.description) {
             report(.notice("not watched: \(exclusion)"))
         }

@@ -19,6 +19,8 @@ public final class Daemon {
         case resolved([ResolvedRecord])
         case listed(Result<DatasetCatalog.Listing, ZFSError>)
         case pruned(PruneResult)
+        /// A flush that was given up has come back, of the dataset with this GUID.
+        case flushed(UInt64)
         case journal(Journal.Report)
         case snapshots(SnapshotListing)
         case stamped(UInt64, SnapshotStamps?)
@@ -30,7 +32,9 @@ public final class Daemon {
         /// Of the attempt that it is the result of.
         var serial: UInt64
         var outcome: Outcome
-        var warnings: [String] = []
+        /// Of the flush before it; nil where all was flushed.
+        var flush: FlushQueue.Outcome?
+        var warnings: [String] { flush?.warnings ?? [] }
         /// CLOCK_MONOTONIC nanoseconds.
         var finished: UInt64
         /// What the dataset was compared with, its newest snapshot, is not there any more.
@@ -95,7 +99,7 @@ public final class Daemon {
     var summary = Summary()
     var told = ToldOnce()
 
-    let flushes = FlushQueue()
+    let flushes: FlushQueue
     let resolver = ResolverQueue()
     /// Candidates handed to the resolver and not answered yet, and since when.
     var resolving = 0
@@ -126,6 +130,8 @@ public final class Daemon {
     /// How long a stop waits for paths to be resolved.
     static let stopPatience: UInt64 = 2_000_000_000
     var serial: UInt64 = 0
+    /// When ZFS answered last, CLOCK_MONOTONIC nanoseconds.
+    var lastAnswer: UInt64 = 0
 
     /// Lists datasets, loads and attaches the probes and takes the locks; then everything is seen. Blocks for some
     /// tenths of a second.
@@ -152,6 +158,8 @@ public final class Daemon {
         } catch {
             throw .system("make the event loop", error as? Errno ?? .ioError)
         }
+        let inbox = inbox
+        flushes = FlushQueue { inbox.post(.flushed($0)) }
         // What is wrong with the names is said before anything is loaded.
         let catalog = catalog
         let listing: Result<DatasetCatalog.Listing, ZFSError> = blocking {
@@ -181,7 +189,6 @@ public final class Daemon {
             }
         }
         if let path = configuration.journal, !configuration.dryRun {
-            let inbox = inbox
             do throws(JournalError) {
                 journal = try Journal(path) { inbox.post(.journal($0)) }
             } catch { report(.warning(error.description)) }
@@ -284,7 +291,7 @@ public final class Daemon {
     }
 
     /// Feeds the slot's word on its dataset to the policy.
-    private func observe(_ dataset: WatchedDataset, now: UInt64) {
+    func observe(_ dataset: WatchedDataset, now: UInt64) {
         guard now <= stoppedAt else { return }
         var slot = probes.slots.read(dataset.slot)
         if dataset.attempt == nil, dataset.isHidden(slot) != dataset.isHidden {
@@ -381,22 +388,24 @@ public final class Daemon {
         _ = begin(due)
     }
 
-    /// How long a stop may take, nanoseconds: well below the 90 s that systemd waits before it kills.
+    /// How long a stop waits for the next answer of ZFS, and how long it may take at all, nanoseconds: below the 90 s that
+    /// systemd waits before it kills.
     static let stopLimit: UInt64 = 30_000_000_000
+    static let longestStop: UInt64 = 75_000_000_000
 
     private func stopDeadline(_ now: UInt64) -> UInt64? {
         guard isStopping else { return nil }
-        let end = stoppedAt + Self.stopLimit
-        guard now < end else {
-            let names = watched.values.filter { $0.attempt != nil }.map { SafeText.line($0.info.name) }.sorted()
+        let end = min(max(stoppedAt, lastAnswer) + Self.stopLimit, stoppedAt + Self.longestStop)
+        let names = watched.values.filter { $0.attempt != nil }.map { SafeText.line($0.info.name) }.sorted()
+        guard now < end || names.isEmpty else {
             report(
                 .warning(
-                    "ZFS did not answer within 30 s; Kairos stops without the pending snapshots or checks of: "
-                        + "\(names.isEmpty ? "none" : names.joined(separator: ", ")); see 'zpool status'"))
+                    "ZFS did not answer in time; Kairos stops without the pending snapshots or checks of: "
+                        + "\(names.joined(separator: ", ")); see 'zpool status'"))
             mustExit = true
             return nil
         }
-        guard resolving > 0 else { return end }
+        guard resolving > 0 else { return names.isEmpty ? nil : end }
         let deadline = stoppedAt + Self.stopPatience
         guard now >= deadline else { return deadline }
         // Paths that are not resolved by now are given up, and every dataset is checked once instead.
@@ -416,7 +425,8 @@ public final class Daemon {
         for dataset in watched.values {
             let slot = probes.slots.read(dataset.slot)
             summary.events += slot.changes - dataset.changesAtStart
-            if !dataset.policy.isClean || dataset.attempt != nil { summary.leftAtRisk.append(dataset.info.name) }
+            let isAtRisk = !dataset.policy.isClean || dataset.attempt != nil || dataset.isFlushPending
+            if isAtRisk { summary.leftAtRisk.append(dataset.info.name) }
         }
         // A pool that was exported and came back was checked then.
         summary.leftAtRisk += leftBehind.values
@@ -440,6 +450,11 @@ public final class Daemon {
         case .pruned(let result): take(result)
         case .snapshots(let listing): take(listing)
         case .stamped(let guid, let stamps): take(stamps, of: guid)
+        case .flushed(let guid):
+            // What it wrote back may have come too late for the snapshot that did not wait for it.
+            guard let dataset = watched[guid] else { break }
+            dataset.isFlushPending = false
+            suspect(dataset, at: SystemClock.monotonic())
         case .journal(.notice(let text)): report(.notice(text))
         case .journal(.warning(let text)): report(.warning(text))
         case .stop: stop()

@@ -40,16 +40,25 @@ struct PathResolver: ~Copyable {
     private let ownRoot: FileIdentity?
     /// A process last seen alive in a mount namespace: short-lived ones leave nothing to look at, their shell does.
     private var witnesses: [UInt32: UInt32] = [:]
-    /// Mounts of other namespaces, by one of their processes, for as long as a batch takes: a namespace may have very many.
-    private var tables: [UInt32: MountTable] = [:]
+    /// Mounts of other namespaces as seen from a root directory, for as long as a batch takes.
+    private var tables: [TableKey: MountTable] = [:]
+    /// Namespaces with so many mounts that a user could make this process read and hold them without end.
+    private var oversized: Set<UInt32> = []
+    private static let mostMounts = 10_000
+    private static let mostTables = 16
+
+    private struct TableKey: Hashable {
+        var namespace: UInt32
+        var root: FileIdentity
+    }
 
     init() {
         ownNamespace = FileIdentity(path: "/proc/self/ns/mnt")?.inode ?? 0
         ownRoot = FileIdentity(path: "/")
     }
 
-    /// Called before some records are resolved, which then share what is read of other namespaces.
-    mutating func beginBatch() { tables.removeAll() }
+    /// Called after some records were resolved, which share what is read of other namespaces.
+    mutating func endBatch() { tables.removeAll() }
 
     /// Resolves the directories of the record's names. Both names of a rename lie in one file system, so one decides
     /// which; what the file is called takes both.
@@ -104,7 +113,9 @@ struct PathResolver: ~Copyable {
         let slash = UInt8(ascii: "/")
         let expected = FileIdentity(device: name.startDevice, inode: name.startInode)
         for pid in lenders(process) {
-            guard let root = root(of: pid, in: process.mountNamespace), let table = table(of: pid) else { continue }
+            guard let root = root(of: pid, in: process.mountNamespace),
+                let table = table(of: pid, process.mountNamespace, root)
+            else { continue }
             let directory: [UInt8]
             if name.isAbsolute {
                 guard FileIdentity(descriptor: root.raw) == expected else { continue }
@@ -188,7 +199,9 @@ struct PathResolver: ~Copyable {
                 guard FileIdentity(descriptor: root.raw) == expected else { continue }
                 return Descriptor(below: root, split, .inRoot)
             }
-            guard let path = table(of: pid)?.path(mountID: Int32(bitPattern: name.startMount), path: name.start),
+            guard
+                let path = table(of: pid, process.mountNamespace, root)?.path(
+                    mountID: Int32(bitPattern: name.startMount), path: name.start),
                 let start = Descriptor(below: root, SplitName(directory: path), .inRoot),
                 FileIdentity(descriptor: start.raw) == expected
             else { continue }
@@ -214,10 +227,20 @@ struct PathResolver: ~Copyable {
         return root
     }
 
-    private mutating func table(of pid: UInt32) -> MountTable? {
-        if let known = tables[pid] { return known }
-        let table = try? MountTable.read(from: "/proc/\(pid)/mountinfo")
-        tables[pid] = table
+    private mutating func table(
+        of pid: UInt32, _ namespace: UInt32, _ root: borrowing Descriptor
+    ) -> MountTable? {
+        guard !oversized.contains(namespace), let identity = FileIdentity(descriptor: root.raw) else { return nil }
+        let key = TableKey(namespace: namespace, root: identity)
+        if let known = tables[key] { return known }
+        guard let table = try? MountTable.read(from: "/proc/\(pid)/mountinfo") else { return nil }
+        guard table.entries.count <= Self.mostMounts else {
+            if oversized.count > 1024 { oversized.removeAll() }
+            oversized.insert(namespace)
+            return nil
+        }
+        if tables.count >= Self.mostTables { tables.removeAll() }
+        tables[key] = table
         return table
     }
 }

@@ -129,8 +129,14 @@ final class WatchedDataset {
     var lastTaken: SnapshotName?
     /// Since the last capture there were changes that the ignore rules cover.
     var hasIgnored = false
+    /// The last snapshot did not wait for a flush that hangs, and may lack stores to mappings.
+    var isFlushPending = false
     /// It was told that an attempt takes long.
     var isStuckReported = false
+
+    /// Whether what an attempt learned of transaction groups is still true. Not if it began before the dataset was mounted
+    /// anew, say: a pool that was imported at an earlier group counts from there.
+    func isOfNow(_ attempt: Attempt) -> Bool { mustAskSince.map { attempt.started >= $0 } ?? true }
 
     /// Whether OpenZFS tells of changes, and all that were seen are of files without a name.
     func isHidden(_ slot: SlotReading) -> Bool {

@@ -10,6 +10,9 @@ public enum ChangeVerdict: Hashable, Sendable {
     /// The figures do not tell.
     case unknown(Doubt)
 
+    /// Whether the dataset equals its newest snapshot, for sure.
+    public var isUnchanged: Bool { if case .unchanged = self { true } else { false } }
+
     /// A little that was written.
     public struct Slight: Hashable, Sendable {
         /// The full name of the newest snapshot.

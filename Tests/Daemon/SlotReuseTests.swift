@@ -57,8 +57,10 @@ struct SlotReuseTests {
             groups: AttemptWork.Groups(slots: memory.table, slot: 3), lastTaken: nil, mustAsk: true, slight: nil,
             upkeep: nil, properties: [])
         let check = ChangeCheck(fake.command(), flavour: .kernel)
-        let answer = Task { await AttemptWork.check(job, by: check, isAudit: false, warnings: []) }
-        while access(fake.directory + "/asked", F_OK) != 0 { try await Task.sleep(for: .milliseconds(5)) }
+        let answer = Task { await AttemptWork.check(job, by: check, isAudit: false, flush: nil) }
+        for _ in 0..<12_000 where access(fake.directory + "/asked", F_OK) != 0 {
+            try await Task.sleep(for: .milliseconds(5))
+        }
         // The dataset is left, and another one gets its slot, with a change in an earlier group of its own pool.
         take(3)
         try memory.dirty(3, in: 400)
@@ -67,5 +69,26 @@ struct SlotReuseTests {
         #expect(result.captured == 500)
         #expect(memory.table.groups(3).captured == 0)
         #expect(memory.table.groups(3).isDirty, "a change of another dataset passes for captured")
+    }
+
+    @Test("what an attempt learned of groups counts from the moment on that only ZFS's own figures tell")
+    func outdated() {
+        let info = DatasetInfo(name: "tank/a", kind: .filesystem, guid: 1, properties: [:])
+        let reading = SlotReading(
+            epoch: 1, isDirty: false, first: 0, last: 0, lastCommit: 0, begun: 0, changes: 0, lost: 0, early: 0,
+            hidden: 0, groups: nil)
+        let dataset = WatchedDataset(
+            info: info, slot: 0, lock: nil, settings: DatasetSettings.read(info, SettingsOverrides()).0,
+            reading: reading, now: 0)
+        func attempt(at time: UInt64) -> WatchedDataset.Attempt {
+            WatchedDataset.Attempt(
+                serial: 1, isCheck: true, started: time, epoch: 1, trigger: .check, summary: ChangeSummary(),
+                mapped: MappedFiles(), changes: 0, hidden: 0, epochStarted: 0, isAudit: false,
+                detail: WatchedDataset.Detail())
+        }
+        #expect(dataset.isOfNow(attempt(at: 5)))
+        dataset.mustAskSince = 10
+        #expect(!dataset.isOfNow(attempt(at: 9)), "its pool may have been imported at an earlier group since")
+        #expect(dataset.isOfNow(attempt(at: 10)))
     }
 }
