@@ -7,7 +7,7 @@ import SystemPackage
 ///
 /// A journal has Kairos's application ID in its header. Those of Kairos before that ID are known by their tables.
 enum JournalOrigin: Sendable, Hashable {
-    /// There is no file, or an empty one, or a database without tables.
+    /// There is no file, or one as Kairos leaves it when it is killed early: empty or without tables.
     case fresh
     case kairos
     /// Made by a Kairos that wrote no application ID.
@@ -25,18 +25,21 @@ enum JournalOrigin: Sendable, Hashable {
 
     /// - Throws: when the file cannot be read.
     static func of(_ path: String) throws(JournalError) -> JournalOrigin {
-        guard let header = try header(of: path), !header.isEmpty else { return .fresh }
+        guard let (header, mode) = try header(of: path) else { return .fresh }
+        // What lies where Kairos puts its journal by itself is Kairos's.
+        let isStandard = path == Journal.standardPath
+        // Many programs have empty files, and other programs' databases can be without tables. Kairos makes its own with this mode.
+        let isFresh = isStandard || mode == 0o600
+        if header.isEmpty { return isFresh ? .fresh : .foreign("it is an empty file that Kairos did not make") }
         let id = header.count >= 100 ? header[idRange].reduce(UInt32(0)) { $0 << 8 | UInt32($1) } : 0
         // Also where the rest of the header is damaged.
         if Int32(bitPattern: id) == applicationID { return .kairos }
-        // What lies where Kairos puts its journal by itself is Kairos's.
-        let isStandard = path == Journal.standardPath
         guard header.starts(with: magic) else { return isStandard ? .kairos : .foreign("it is not an SQLite database") }
         guard id == 0 else { return .foreign("it is an SQLite database of another program") }
         do {
             let names = try tableNames(of: path)
             if tables.isSubset(of: names) { return .kairosUnmarked }
-            return names.isEmpty ? .fresh : .foreign("it is an SQLite database of another program")
+            return names.isEmpty && isFresh ? .fresh : .foreign("it is an SQLite database of another program")
         } catch {
             let error = JournalError(error, path)
             guard error.kind == .damaged else { throw error }
@@ -44,15 +47,17 @@ enum JournalOrigin: Sendable, Hashable {
         }
     }
 
-    /// The first bytes of the file; nil: there is none.
-    private static func header(of path: String) throws(JournalError) -> [UInt8]? {
+    /// The first bytes of the file, and its permissions; nil: there is none.
+    private static func header(of path: String) throws(JournalError) -> (bytes: [UInt8], mode: mode_t)? {
         do {
             let file = try FileDescriptor.open(
                 FilePath(path), .readOnly, options: [.noFollow, .nonBlocking, .closeOnExec])
             return try file.closeAfter {
                 var bytes = [UInt8](repeating: 0, count: 100)
                 let count = try bytes.withUnsafeMutableBytes { try file.read(fromAbsoluteOffset: 0, into: $0) }
-                return Array(bytes[..<count])
+                var status = stat()
+                guard fstat(file.rawValue, &status) == 0 else { throw Errno(rawValue: errno) }
+                return (Array(bytes[..<count]), status.st_mode & 0o7777)
             }
         } catch {
             if error as? Errno == .noSuchFileOrDirectory { return nil }

@@ -273,11 +273,12 @@ struct JournalTests {
 
     @Test(
         "what Kairos did not make is refused, and neither changed nor renamed",
-        arguments: ["text", "short", "rollback", "wal", "other ID", "damaged"])
+        arguments: ["text", "short", "empty", "no tables", "rollback", "wal", "other ID", "damaged"])
     func foreign(kind: String) throws {
         let place = try Place()
         switch kind {
         case "text": try Data("/dev/sda1 / ext4 defaults 0 1\n".utf8).write(to: URL(fileURLWithPath: place.path))
+        case "empty": try Data().write(to: URL(fileURLWithPath: place.path))
         case "short": try Data("x".utf8).write(to: URL(fileURLWithPath: place.path))
         default:
             var configuration = Configuration()
@@ -285,6 +286,7 @@ struct JournalTests {
             let queue = try DatabaseQueue(path: place.path, configuration: configuration)
             try queue.write { database in
                 try database.execute(sql: "CREATE TABLE bookmark (url TEXT); INSERT INTO bookmark VALUES ('a')")
+                if kind == "no tables" { try database.execute(sql: "DROP TABLE bookmark") }
                 if kind == "other ID" { try database.execute(sql: "PRAGMA application_id = 7; DROP TABLE bookmark") }
             }
             try queue.close()
@@ -327,6 +329,9 @@ struct JournalTests {
         #expect(try JournalOrigin.of(young.path) == .kairosUnmarked)
         // Nothing was ever in it.
         #expect(try JournalOrigin.of(young.path + "-none") == .fresh)
+        // Killed just after it had made the file.
+        close(Glibc.open(young.path + "-empty", O_WRONLY | O_CREAT | O_CLOEXEC, 0o600))
+        #expect(try JournalOrigin.of(young.path + "-empty") == .fresh)
     }
 
     @Test("its header says whose it is before there is anything in it")
