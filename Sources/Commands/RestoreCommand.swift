@@ -418,6 +418,8 @@ struct RestoreItem: Encodable, Sendable {
             return switch leftover.fate {
             case .removed: "removed \(name), which a restore that was killed had left"
             case .putBack(let back): "put \(SafeText.line(back)) back, which a restore that was killed had in \(name)"
+            case .finished(let log):
+                "put \(SafeText.line(log)) in place, which a restore that was killed had in \(name)"
             case .left(let reason): "\(name), which a restore that was killed had left, cannot be removed: \(reason)"
             }
         }

@@ -117,20 +117,8 @@ public enum DatabaseFiles {
         }
         var options = options
         options.companions = all.map { destination.name + $0 }
-        var report = try Restorer.copy(source, to: destination, options, progress: progress)
-        options.mode = .beside
-        options.companions = []
-        options.names = { _ in nil }
-        for suffix in logs {
-            let log = destination.name + suffix
-            do throws(RestoreError) {
-                _ = try Restorer.copy(source.beside(suffix), to: destination.named(log), options, progress: progress)
-                report.brought.append(log)
-            } catch {
-                report.skip(log, "\(error.why): its transactions are missing from the restored database")
-            }
-        }
-        return report
+        options.incoming = logs.map { (source.beside($0), destination.name + $0) }
+        return try Restorer.copy(source, to: destination, options, progress: progress)
     }
 
     /// The process that has a database open, as far as its locks tell: 0 where the kernel does not name it, nil for none.

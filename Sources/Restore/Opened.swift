@@ -37,6 +37,8 @@ struct Status {
     var group: gid_t { raw.st_gid }
     var links: UInt64 { UInt64(raw.st_nlink) }
     var size: Int64 { Int64(raw.st_size) }
+    /// Seconds since 1970, nanoseconds.
+    var modified: [Int64] { [Int64(raw.st_mtim.tv_sec), Int64(raw.st_mtim.tv_nsec)] }
     /// Whether it occupies less than its size: holes, or compression.
     var isSparse: Bool { Int64(raw.st_blocks) < size / 512 + (size % 512 > 0 ? 1 : 0) }
     var deviceNumber: dev_t { raw.st_rdev }
@@ -46,6 +48,9 @@ struct Status {
 
 /// An open file or directory, closed with its last reference. Names are single components: nothing here follows a link.
 final class Opened {
+    /// Set by tests: called before each call that gives a file a name or takes one from it.
+    @TaskLocal static var willChangeName: (@Sendable () -> Void)?
+
     let raw: CInt
     let side: CallFailure.Side
 
@@ -177,6 +182,7 @@ final class Opened {
     }
 
     func link(_ from: [UInt8], to directory: Opened, as name: [UInt8]) throws(CallFailure) {
+        Self.willChangeName?()
         try call("link", from) { old in
             name.withTerminated { Int(linkat(raw, old, directory.raw, $0, 0)) }
         }
@@ -185,6 +191,7 @@ final class Opened {
     func rename(
         _ from: [UInt8], to directory: Opened, as name: [UInt8], flags: UInt32 = 0
     ) throws(CallFailure) {
+        Self.willChangeName?()
         do throws(CallFailure) {
             try call("rename", from) { old in
                 name.withTerminated { Int(kairos_restore_rename(raw, old, directory.raw, $0, flags)) }
@@ -196,6 +203,7 @@ final class Opened {
     }
 
     func unlink(_ name: [UInt8]) throws(CallFailure) {
+        Self.willChangeName?()
         try call("remove", name) { Int(unlinkat(raw, $0, 0)) }
     }
 
@@ -231,6 +239,15 @@ extension [UInt8] {
     var isComponent: Bool {
         !isEmpty && count <= 255 && self != [0x2E] && self != [0x2E, 0x2E] && !contains(0)
             && !contains(UInt8(ascii: "/"))
+    }
+
+    /// Two digits for each byte.
+    var hex: String { map { String(UInt16($0) + 0x100, radix: 16).dropFirst() }.joined() }
+
+    init?(hex text: Substring) {
+        let digits = text.utf8.compactMap { UInt8(String(UnicodeScalar($0)), radix: 16) }
+        guard digits.count == text.utf8.count, digits.count.isMultiple(of: 2) else { return nil }
+        self = stride(from: 0, to: digits.count, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
     }
 
     func withTerminated<Value>(_ body: (UnsafePointer<CChar>) -> Value) -> Value {

@@ -11,6 +11,16 @@ extension Restorer {
         }
         try result.get()
     }
+
+    /// For tests: calls `step` before each call that gives a file a name or takes one from it.
+    package static func stepping(
+        _ step: @escaping @Sendable () -> Void, _ body: () throws(RestoreError) -> Void
+    ) throws(RestoreError) {
+        let result = Opened.$willChangeName.withValue(step) { () -> Result<Void, RestoreError> in
+            do throws(RestoreError) { return .success(try body()) } catch { return .failure(error) }
+        }
+        try result.get()
+    }
 }
 
 /// Gives what was built in a stage its name in the destination's directory.

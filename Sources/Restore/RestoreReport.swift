@@ -37,6 +37,8 @@ public struct RestoreReport: Hashable, Sendable {
             case removed
             /// The original was in it: it has its name again.
             case putBack(name: [UInt8])
+            /// This log of the database that it had restored was in it: it has its name now.
+            case finished(name: [UInt8])
             /// Printable.
             case left(reason: String)
         }

@@ -56,6 +56,8 @@ public struct RestoreOptions: Sendable {
     public var carriesPrivileges = true
     /// Names in the same directory that go with what is replaced: such as a database's log, which must not be applied to another version.
     public var companions: [[UInt8]] = []
+    /// What comes with it in place, and is to have these names in the same directory: such as the log of the restored database.
+    var incoming: [(source: RestoreSource, name: [UInt8])] = []
     /// Asked between files, and between pieces of a file: true calls it off, and what was built is removed.
     public var isStopped: @Sendable () -> Bool
 
@@ -96,14 +98,9 @@ public enum Restorer {
         let leftovers = try translating(destination.name) { () throws(CallFailure) in try Stage.sweep(parent) }
         let stage = try translating(destination.name) { () throws(CallFailure) in try Stage(in: parent) }
         do throws(RestoreError) {
-            var copy = TreeCopy(
-                source: from, name: name, stage: stage, totals: totals, carriesPrivileges: options.carriesPrivileges,
-                isStopped: options.isStopped, report: progress)
-            do throws(CallFailure) { try copy.run() } catch {
-                let below = copy.path(of: error)
-                throw error.error(at: below.isEmpty || below == name ? source.path : source.path.joined(below))
-            }
-            var report = try publish(&copy, stage, destination, options)
+            let incoming = try buildIncoming(stage, options, progress)
+            var copy = try build(source, from, name, totals, stage, options, progress)
+            var report = try publish(&copy, incoming, stage, destination, options)
             report.leftovers = leftovers
             return report
         } catch {
@@ -140,8 +137,45 @@ public enum Restorer {
 
     // MARK: Steps
 
+    private static func build(
+        _ source: RestoreSource, _ from: Opened, _ name: [UInt8], _ totals: TreeCount, _ stage: Stage,
+        _ options: RestoreOptions, _ progress: @escaping (RestoreProgress) -> Void
+    ) throws(RestoreError) -> TreeCopy {
+        var copy = TreeCopy(
+            source: from, name: name, stage: stage, totals: totals, carriesPrivileges: options.carriesPrivileges,
+            isStopped: options.isStopped, report: progress)
+        do throws(CallFailure) { try copy.run() } catch {
+            let below = copy.path(of: error)
+            throw error.error(at: below.isEmpty || below == name ? source.path : source.path.joined(below))
+        }
+        return copy
+    }
+
+    /// Builds what comes with it, each as `Stage.incoming`.
+    private static func buildIncoming(
+        _ stage: Stage, _ options: RestoreOptions, _ progress: @escaping (RestoreProgress) -> Void
+    ) throws(RestoreError) -> [(copy: TreeCopy, file: Opened)] {
+        var built: [(copy: TreeCopy, file: Opened)] = []
+        for (number, (source, name)) in options.incoming.enumerated() {
+            let (from, last) = try open(source)
+            let totals = try translating(source.path) { () throws(CallFailure) in
+                try TreeWalk.count(from, last, isStopped: options.isStopped)
+            }
+            let copy = try build(source, from, last, totals, stage, options, progress)
+            let file = try translating(name) { () throws(CallFailure) in
+                let file = try stage.directory.file(Stage.new)
+                try file.sync()
+                try stage.directory.rename(Stage.new, to: stage.directory, as: Stage.incoming(number))
+                return file
+            }
+            built.append((copy, file))
+        }
+        return built
+    }
+
     private static func publish(
-        _ copy: inout TreeCopy, _ stage: Stage, _ destination: RestoreDestination, _ options: RestoreOptions
+        _ copy: inout TreeCopy, _ incoming: [(copy: TreeCopy, file: Opened)], _ stage: Stage,
+        _ destination: RestoreDestination, _ options: RestoreOptions
     ) throws(RestoreError) -> RestoreReport {
         let name = destination.name
         if case .inPlace = options.mode, let first = copy.result.skipped.first {
@@ -151,7 +185,7 @@ public enum Restorer {
                     + "\(SafeText.line(first.path)): \(first.reason)",
                 remedy: "restore beside it, or another version; the original is as it was")
         }
-        var setAside: [[UInt8]] = []
+        var companions: Companions?
         let published = try translating(name) { () throws(CallFailure) -> Published? in
             // Before it has its name, or a power cut could leave the name with half of the content.
             let status = try stage.directory.status(of: Stage.new)
@@ -161,28 +195,35 @@ public enum Restorer {
                 try stage.directory.syncFileSystem()
             }
             if options.isStopped() { throw .called(off: stage.parent) }
-            setAside = try setCompanionsAside(stage, options)
+            let moved = try Companions.setAside(
+                options.companions, for: name, incoming: options.incoming.map(\.name), stage)
+            companions = moved
             do throws(CallFailure) {
                 if let published = try put(stage, name, options) { return published }
             } catch {
-                putBack(setAside, stage)
+                moved.putBack(stage)
                 throw error
             }
-            putBack(setAside, stage)
+            moved.putBack(stage)
             return nil
         }
-        guard let published else {
+        guard let published, let companions else {
             throw RestoreError(
                 .taken, tried: "restore as", path: name, why: "the name is taken, and so are those tried after it",
                 remedy: "remove what an earlier restore left there, or restore elsewhere with --to")
         }
+        let came = place(companions, incoming, stage)
         copy.setTopFlags(published.top)
         var report = copy.result
+        report.brought = came.placed
+        for (name, reason) in came.missing {
+            report.skip(name, "\(reason): its transactions are missing from the restored database")
+        }
         report.name = published.name
         report.hasReplaced = published.replacement.hasReplaced
         report.inTwoSteps = published.replacement.inTwoSteps
         report.keptAs = published.keptAs
-        report.setAside = setAside
+        report.setAside = companions.outgoing
         if let failure = published.failure {
             report.remainder = "\(SafeText.line(stage.name)) holds what was replaced: \(failure)"
         } else if let remainder = stage.remove() {
@@ -195,31 +236,20 @@ public enum Restorer {
         return report
     }
 
-    /// Moves what belongs to what is replaced into the stage, with which it is removed.
-    private static func setCompanionsAside(
-        _ stage: Stage, _ options: RestoreOptions
-    ) throws(CallFailure) -> [[UInt8]] {
-        var moved: [[UInt8]] = []
-        do throws(CallFailure) {
-            for name in options.companions {
-                guard let status = try stage.parent.statusIfThere(name) else { continue }
-                guard status.kind != .directory else {
-                    throw CallFailure(tried: "set aside", name: name, errno: .isDirectory, side: .destination)
-                }
-                try stage.parent.rename(name, to: stage.directory, as: Stage.companion(moved.count))
-                moved.append(name)
+    /// Gives what comes with it its names.
+    private static func place(
+        _ companions: Companions, _ incoming: [(copy: TreeCopy, file: Opened)], _ stage: Stage
+    ) -> (placed: [[UInt8]], missing: [(name: [UInt8], reason: String)]) {
+        defer {
+            for (copy, file) in incoming {
+                var copy = copy
+                copy.setTopFlags(file)
             }
-        } catch {
-            putBack(moved, stage)
-            throw error
         }
-        return moved
-    }
-
-    private static func putBack(_ moved: [[UInt8]], _ stage: Stage) {
-        for (number, name) in moved.enumerated() {
-            _ = try? Publication.putIfFree(Stage.companion(number), of: stage.directory, to: stage.parent, as: name)
-        }
+        do throws(CallFailure) {
+            let (placed, taken) = try companions.place(stage)
+            return (placed, taken.map { ($0, "the name is taken") })
+        } catch { return ([], [(error.name, error.errno.description)]) }
     }
 
     private struct Published {

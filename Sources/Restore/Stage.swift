@@ -19,13 +19,15 @@ final class Stage {
     static let new = Array("new".utf8)
     /// What stood in the place.
     static let old = Array("old".utf8)
-    /// What belonged to what stood in the place, by number.
-    static func companion(_ number: Int) -> [UInt8] { Array("companion-\(number)".utf8) }
+    /// What belongs to what stands in the place, by number: see `Companions`.
+    static func outgoing(_ number: Int) -> [UInt8] { Array("outgoing-\(number)".utf8) }
+    /// What belongs to what is being built, by number.
+    static func incoming(_ number: Int) -> [UInt8] { Array("incoming-\(number)".utf8) }
     /// Hard-linked files, each by its inode number in the snapshot.
     static let links = Array("links".utf8)
     /// What is about to change places with what, in case that it is never finished.
     static let swap = Array("swap".utf8)
-    private static let newSwap = Array("swap.new".utf8)
+    private static let newNote = Array("note.new".utf8)
 
     let parent: Opened
     let name: [UInt8]
@@ -34,6 +36,8 @@ final class Stage {
     private var isRemoved = false
     /// What it holds as `old` has no other place: it must not be removed.
     var holdsOriginal = false
+    /// Printable: what else it holds that has no other place, or nil.
+    var keptFiles: String?
 
     init(in parent: Opened) throws(CallFailure) {
         self.parent = parent
@@ -103,7 +107,7 @@ final class Stage {
         var kept: [UInt8]?
 
         var text: [UInt8] {
-            Array("\(old) \(Self.hex(name)) \(kept.map(Self.hex) ?? "-")\n".utf8)
+            Array("\(old) \(name.hex) \(kept?.hex ?? "-")\n".utf8)
         }
 
         init(old: UInt64, name: [UInt8], kept: [UInt8]?) {
@@ -115,29 +119,22 @@ final class Stage {
         init?(parsing bytes: [UInt8]) {
             let fields =
                 String(decoding: bytes, as: UTF8.self).split(separator: "\n").first?.split(separator: " ") ?? []
-            guard fields.count == 3, let old = UInt64(fields[0]), let name = Self.bytes(fields[1]), name.isComponent
+            guard fields.count == 3, let old = UInt64(fields[0]), let name = [UInt8](hex: fields[1]), name.isComponent
             else {
                 return nil
             }
-            self.init(old: old, name: name, kept: fields[2] == "-" ? nil : Self.bytes(fields[2]))
-        }
-
-        private static func hex(_ bytes: [UInt8]) -> String {
-            bytes.map { String(UInt16($0) + 0x100, radix: 16).dropFirst() }.joined()
-        }
-
-        private static func bytes(_ text: Substring) -> [UInt8]? {
-            let digits = text.utf8.compactMap { UInt8(String(UnicodeScalar($0)), radix: 16) }
-            guard digits.count == text.utf8.count, digits.count.isMultiple(of: 2) else { return nil }
-            return stride(from: 0, to: digits.count, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
+            self.init(old: old, name: name, kept: fields[2] == "-" ? nil : [UInt8](hex: fields[2]))
         }
     }
 
-    func announce(_ swap: Swap) throws(CallFailure) {
-        let file = try directory.create(Self.newSwap)
-        try file.write(swap.text)
+    func announce(_ swap: Swap) throws(CallFailure) { try announce(swap.text, as: Self.swap) }
+
+    /// Writes down what is about to happen, for the restore after a kill.
+    func announce(_ text: [UInt8], as note: [UInt8]) throws(CallFailure) {
+        let file = try directory.create(Self.newNote)
+        try file.write(text)
         try file.sync()
-        try directory.rename(Self.newSwap, to: directory, as: Self.swap)
+        try directory.rename(Self.newNote, to: directory, as: note)
     }
 
     // MARK: The end
@@ -148,6 +145,7 @@ final class Stage {
     func remove() -> String? {
         if isRemoved { return nil }
         if holdsOriginal { return "it holds the original: move \(SafeText.line(Self.old)) out of it by hand" }
+        if let keptFiles { return keptFiles }
         isRemoved = true
         return Self.remove(name, directory, identity, in: parent)
     }
@@ -205,7 +203,9 @@ final class Stage {
         guard content == Self.content(of: status.identity) || isBare else { return nil }
 
         var fate = RestoreReport.Leftover.Fate.removed
-        if let file = try? directory.file(swap), let swap = Swap(parsing: try file.read()) {
+        // A note that cannot be read for want of memory, say, is no reason to remove what it is about.
+        let note = try directory.statusIfThere(swap) == nil ? [] : try directory.file(swap).read()
+        if let swap = Swap(parsing: note) {
             for place in [old, new] where try directory.statusIfThere(place)?.identity.inode == swap.old {
                 if try Publication.putIfFree(place, of: directory, to: parent, as: swap.name) {
                     fate = .putBack(name: swap.name)
@@ -215,6 +215,12 @@ final class Stage {
                     }
                 }
             }
+        }
+        switch try Companions.settle(directory, parent) {
+        case .nothing: break
+        case .putBack(let names): if let first = names.first { fate = .putBack(name: first) }
+        case .placed(let names): if let first = names.first { fate = .finished(name: first) }
+        case .left(let reason): return .left(reason: reason)
         }
         if let reason = remove(name, directory, status.identity, in: parent) { return .left(reason: reason) }
         return fate

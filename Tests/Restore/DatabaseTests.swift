@@ -178,4 +178,76 @@ struct DatabaseTests {
         #expect(throws: RestoreError.self) { try restore(root, to: live, inPlace()) }
         #expect(Self.files.map { bytes(live + "/app.db" + $0) } == before)
     }
+
+    @Test(
+        "killed before any change of a name: after the next restore it is the old database or the new one, with its log",
+        arguments: [false, true], [false, true])
+    func killed(journal: Bool, plain: Bool) throws {
+        let scratch = try Scratch()
+        let (root, old) = (try scratch.directory("snapshot"), try scratch.directory("old"))
+        try make(root, rows: 0..<100, logged: 100..<(journal ? 400 : 150), journal: journal)
+        try make(old, rows: 1000..<1100, logged: 1100..<(journal ? 1500 : 1150), journal: journal)
+        let (before, after) = (Array(1000..<(journal ? 1100 : 1150)), Array(0..<(journal ? 100 : 150)))
+        var found: [[Int]: Int] = [:]
+        var isKilled = true
+        while isKilled {
+            let step = found.values.reduce(1, +)
+            let live = try scratch.directory("live-\(step)")
+            for suffix in Self.files {
+                if let bytes = bytes(old + "/app.db" + suffix) { try put(bytes, at: live + "/app.db" + suffix) }
+            }
+            isKilled = try Child(
+                ["database", root, "app.db", live, "app.db", "1"] + (plain ? ["plain"] : []) + ["\(step)"]
+            ).isKilled()
+            for leftover in try sweep(live) {
+                if case .left(let reason) = leftover.fate { Issue.record("step \(step): \(reason)") }
+            }
+            let rows = try rows(live + "/app.db")
+            #expect(rows == before || rows == after, "step \(step): \(rows.count) rows, from \(rows.first ?? -1)")
+            #expect(try names(in: live).allSatisfy { $0.hasPrefix("app.db") })
+            found[rows, default: 0] += 1
+        }
+        #expect(found[before, default: 0] > 3 && found[after, default: 0] > 3, "\(found.values)")
+    }
+
+    @Test(
+        "killed without its log in place: a log or a database that is newer is not overwritten",
+        arguments: ["log", "content", "database"])
+    func killedAndChanged(what: String) throws {
+        let scratch = try Scratch()
+        let (root, live) = (try scratch.directory("snapshot"), try scratch.directory("live"))
+        try make(root, rows: 0..<100, logged: 0..<0)
+        let log = "\(live)/app.db-wal"
+        var logged: [UInt8]?
+        for step in 1... {
+            for name in try names(in: live) where name.hasPrefix("app.db") { unlink(live + "/" + name) }
+            try make(live, rows: 1000..<1100, logged: 1100..<1150)
+            logged = bytes(log)
+            let child = try Child(["database", root, "app.db", live, "app.db", "1", "\(step)"])
+            try #require(child.isKilled(), "its log is never away")
+            if access(log, F_OK) != 0 { break }
+            _ = try sweep(live)
+        }
+        let database = live + "/app.db"
+        switch what {
+        case "log": try put(Array("newer".utf8), at: log)
+        case "content": try put(try #require(bytes(database)), at: database)
+        default:
+            // Not the first one's inode number.
+            try put(try #require(bytes(database)), at: live + "/copy")
+            rename(live + "/copy", database)
+        }
+        let fates = try sweep(live).map(\.fate)
+        guard case .left(let reason)? = fates.first else {
+            Issue.record("\(fates)")
+            return
+        }
+        #expect(reason.contains("app.db"))
+        #expect(bytes(log) == (what == "log" ? Array("newer".utf8) : nil))
+        let stage = try #require(try names(in: live).first { $0.hasPrefix(".kairos-restore-") })
+        #expect(try names(in: live + "/" + stage).contains { bytes("\(live)/\(stage)/\($0)") == logged })
+    }
 }
+
+/// What the next restore in a directory does first.
+private func sweep(_ directory: String) throws -> [RestoreReport.Leftover] { try Stage.sweep(open(directory)) }

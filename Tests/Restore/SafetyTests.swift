@@ -293,33 +293,3 @@ struct SafetyTests {
         #expect(try names(in: outside).isEmpty)
     }
 }
-
-/// The program that restores without end.
-private struct Child {
-    private let pid: pid_t
-
-    init(_ arguments: [String]) throws {
-        var path = [UInt8](repeating: 0, count: Int(PATH_MAX))
-        let count = readlink("/proc/self/exe", &path, path.count)
-        let runner = FilePath(String(decoding: path[..<max(count, 0)], as: UTF8.self))
-        let places = ([runner] + CommandLine.arguments.map { FilePath($0) }).map {
-            $0.removingLastComponent().appending("kairos-restore-child").string
-        }
-        let program = try #require(places.first { access($0, X_OK) == 0 })
-        var words: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) } + [nil]
-        defer { for word in words { free(word) } }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
-        var pid: pid_t = 0
-        let number = posix_spawn(&pid, program, &actions, nil, &words, environ)
-        guard number == 0 else { throw Errno(rawValue: number) }
-        self.pid = pid
-    }
-
-    func kill() {
-        Glibc.kill(pid, SIGKILL)
-        waitpid(pid, nil, 0)
-    }
-}

@@ -1,9 +1,11 @@
 import Glibc
 import Restore
+import Synchronization
 import SystemPackage
 
-// Restores without end, to be killed: kairos-restore-child beside|in-place|keep SNAPSHOT-ROOT PATH DIRECTORY NAME [COUNT] [plain]
-// Prints a line after each.
+// Restores without end, to be killed:
+//     kairos-restore-child beside|in-place|keep|database SNAPSHOT-ROOT PATH DIRECTORY NAME [COUNT] [plain] [STEP]
+// Prints a line after each. With a step it kills itself before that change of a name, counted from 1.
 let arguments = CommandLine.arguments
 guard arguments.count >= 6 else { exit(64) }
 do {
@@ -19,13 +21,27 @@ do {
         }
     let version = VersionName(Array(name.utf8), stamp: "version", isDirectory: false)
     let options = RestoreOptions(mode: mode, names: { version.candidate($0) })
+    let last = arguments.dropFirst(7).lazy.compactMap { Int($0) }.first ?? .max
+    let steps = Mutex(0)
     for _ in 0..<limit {
-        let work = { () throws(RestoreError) in
-            _ = try Restorer.copy(
-                RestoreSource(root: root, path: Array(arguments[3].utf8)),
-                to: RestoreDestination(in: directory, name: Array(name.utf8)), options)
+        let restore = { () throws(RestoreError) in
+            let source = RestoreSource(root: root, path: Array(arguments[3].utf8))
+            let destination = RestoreDestination(in: directory, name: Array(name.utf8))
+            _ =
+                arguments[1] == "database"
+                ? try DatabaseFiles.copy(source, to: destination, options)
+                : try Restorer.copy(source, to: destination, options)
         }
-        try arguments.last == "plain" ? Restorer.withoutRenameFlags(work) : work()
+        let work = { () throws(RestoreError) in
+            try Restorer.stepping({
+                let count = steps.withLock { count in
+                    count += 1
+                    return count
+                }
+                if count == last { kill(getpid(), SIGKILL) }
+            }) { () throws(RestoreError) in try restore() }
+        }
+        try arguments.dropFirst(7).contains("plain") ? Restorer.withoutRenameFlags(work) : work()
         _ = try FileDescriptor.standardOutput.writeAll("done\n".utf8)
     }
 } catch {
