@@ -58,6 +58,8 @@ int recovery_status(int directory, const char *path, struct recovery_status *sta
 	    .has_birth = found.stx_mask & STATX_BTIME,
 	    .major = found.stx_dev_major,
 	    .minor = found.stx_dev_minor,
+	    .node_major = found.stx_rdev_major,
+	    .node_minor = found.stx_rdev_minor,
 	};
 #ifdef STATX_MNT_ID
 	if (found.stx_mask & STATX_MNT_ID) {

@@ -110,8 +110,8 @@ public struct ContentComparison {
             case .file:
                 guard left.size == right.size, try hasSameBytes(path, other) else { return true }
             case .symlink: return try old.target(of: path) != new.target(of: other)
-            case .directory: break
-            default: return false
+            case .blockDevice, .characterDevice: if left.node != right.node { return true }
+            case .directory, .fifo, .socket: break
             }
             return try old.attributes(of: path) != new.attributes(of: other)
         } catch {

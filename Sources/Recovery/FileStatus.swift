@@ -1,3 +1,5 @@
+import Datasets
+
 /// What stands at a path.
 public enum FileKind: String, Sendable, Hashable, CaseIterable {
     case file, directory, symlink, fifo, socket
@@ -55,11 +57,13 @@ public struct FileStatus: Sendable, Hashable {
     public var changed: FileTime
     /// Nil where the file system does not tell.
     public var born: FileTime?
+    /// Which device a device node is; nil for all else.
+    public var node: DeviceNumber?
 
     public init(
         kind: FileKind, inode: UInt64, size: UInt64 = 0, mode: UInt32 = 0o644, user: UInt32 = 0, group: UInt32 = 0,
         links: UInt32 = 1, modified: FileTime = FileTime(seconds: 0), changed: FileTime = FileTime(seconds: 0),
-        born: FileTime? = nil
+        born: FileTime? = nil, node: DeviceNumber? = nil
     ) {
         self.kind = kind
         self.inode = inode
@@ -71,6 +75,7 @@ public struct FileStatus: Sendable, Hashable {
         self.modified = modified
         self.changed = changed
         self.born = born
+        self.node = node
     }
 }
 

@@ -216,11 +216,13 @@ public struct TreeReader: FileTree {
 extension FileStatus {
     init?(_ status: recovery_status) {
         guard let kind = FileKind(mode: status.mode) else { return nil }
+        let isNode = kind == .blockDevice || kind == .characterDevice
         self.init(
             kind: kind, inode: status.inode, size: status.size, mode: status.mode & 0o7777, user: status.uid,
             group: status.gid, links: status.links,
             modified: FileTime(seconds: status.modified, nanoseconds: status.modified_ns),
             changed: FileTime(seconds: status.changed, nanoseconds: status.changed_ns),
-            born: status.has_birth ? FileTime(seconds: status.born, nanoseconds: status.born_ns) : nil)
+            born: status.has_birth ? FileTime(seconds: status.born, nanoseconds: status.born_ns) : nil,
+            node: isNode ? DeviceNumber(major: status.node_major, minor: status.node_minor) : nil)
     }
 }

@@ -15,6 +15,8 @@ struct recovery_status {
 	int64_t modified, changed, born;
 	uint32_t modified_ns, changed_ns, born_ns;
 	uint32_t major, minor;
+	/* Of a device node: which device it is. */
+	uint32_t node_major, node_minor;
 	bool has_birth, has_mount;
 };
 

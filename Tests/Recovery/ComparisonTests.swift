@@ -1,0 +1,63 @@
+import Glibc
+import SystemPackage
+import Testing
+
+@testable import Recovery
+
+/// On files of this machine.
+@Suite("A comparison of contents")
+struct ComparisonTests {
+    /// A directory of its own, read as a dataset's root is.
+    private final class Place {
+        let path: String
+        let root: FileDescriptor
+        var reader: TreeReader { TreeReader(root: root, isFuse: false) }
+
+        init() throws {
+            var template = Array("/var/tmp/kairos-comparison-XXXXXX\0".utf8CString)
+            try #require(mkdtemp(&template) != nil)
+            path = String(decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            root = try FileDescriptor.open(FilePath(path), .readOnly, options: [.directory, .closeOnExec])
+        }
+
+        deinit {
+            for name in (try? reader.entries(of: []))?.map(\.name) ?? [] {
+                let file = path + "/" + String(decoding: name, as: UTF8.self)
+                if unlink(file) != 0 {
+                    for number in 0..<100 { unlink("\(file)/\(number)") }
+                    rmdir(file)
+                }
+            }
+            try? root.close()
+            rmdir(path)
+        }
+
+        func write(_ bytes: String, to name: String) throws {
+            let file = try FileDescriptor.open(
+                FilePath(path + "/" + name), .writeOnly, options: [.create, .closeOnExec], permissions: .ownerReadWrite)
+            try file.closeAfter { _ = try file.writeAll(bytes.utf8) }
+        }
+
+        func isSame(_ one: String, _ two: String) throws -> Bool {
+            try ContentComparison.changes(of: Array(one.utf8), in: reader, and: Array(two.utf8), in: reader).isEmpty
+        }
+    }
+
+    @Test("device nodes of other numbers differ")
+    func devices() throws {
+        let place = try Place()
+        let nodes: [(String, mode_t, dev_t)] = [
+            ("null", S_IFCHR, 0x103), ("again", S_IFCHR, 0x103), ("zero", S_IFCHR, 0x105),
+            ("major", S_IFCHR, 0x503), ("block", S_IFBLK, 0x103), ("block-4", S_IFBLK, 0x104),
+            ("fifo", S_IFIFO, 0), ("fifo-again", S_IFIFO, 0),
+        ]
+        for (name, kind, number) in nodes {
+            try #require(mknod(place.path + "/" + name, kind | 0o600, number) == 0)
+        }
+        #expect(try place.isSame("null", "again"))
+        #expect(try place.isSame("fifo", "fifo-again"))
+        for (one, two) in [("null", "zero"), ("null", "major"), ("null", "block"), ("block", "block-4")] {
+            #expect(try !place.isSame(one, two), "\(one) and \(two)")
+        }
+    }
+}
