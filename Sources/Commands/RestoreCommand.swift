@@ -311,15 +311,9 @@ struct RestoreCommand: ParsableCommand {
         let isFuse = item.version.flavour == .fuse
         let old = TreeReader(root: item.version.source.root, isFuse: isFuse, isStopped: { stop.isSet })
         let new = TreeReader(root: directory.descriptor, isFuse: isFuse)
-        func isThere(_ name: [UInt8]) -> Bool { (try? new.status(of: name)).flatMap { $0 } != nil }
-        var (name, number) = (item.name, 0)
-        while isThere(name) {
-            let changes = try? ContentComparison.changes(of: item.version.source.path, in: old, and: name, in: new)
-            if changes?.isEmpty ?? false { return name }
-            number += 1
-            name = version.candidate(number)
+        return ContentComparison.copy(of: item.version.source.path, in: old, beside: new) {
+            $0 == 0 ? item.name : version.candidate($0)
         }
-        return nil
     }
 
     private func stamp(_ time: Int64) -> String {

@@ -86,6 +86,34 @@ public struct ContentComparison {
         return changes.sorted { $0.path.lexicographicallyPrecedes($1.path) }
     }
 
+    /// The most names that `copy(of:in:beside:names:)` looks at.
+    static let copyTries = 10
+
+    /// The first of the names 0, 1, ... that is a copy of what is at a path.
+    ///
+    /// The directory's owner can put anything under these names, such as many files of the same size. So it looks at a few names only,
+    /// and reads each up to the first difference.
+    ///
+    /// - Parameter names: looked for in the root of `new`, up to the first that does not exist.
+    public static func copy(
+        of path: [UInt8], in old: any FileTree, beside new: any FileTree, names: (Int) -> [UInt8]
+    ) -> [UInt8]? {
+        for number in 0..<copyTries {
+            let name = names(number)
+            guard (try? new.status(of: name)) != nil else { return nil }
+            var comparison = ContentComparison(old, new)
+            var isSame = true
+            do throws(TreeFault) {
+                try comparison.compare(path, with: name) { _ in
+                    isSame = false
+                    return false
+                }
+                if isSame { return name }
+            } catch { continue }
+        }
+        return nil
+    }
+
     /// Whether a restore would bring anything back: what is there now alone is no reason for one.
     mutating func wouldRestore(_ path: [UInt8], over other: [UInt8]) throws(TreeFault) -> Bool {
         var result = false
