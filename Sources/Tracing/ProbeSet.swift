@@ -180,11 +180,15 @@ extension ProbeSet {
         common("vfs__symlink", dentry(of: "vfs_symlink"), "new symbolic links"),
         // Of its two dentries the second is the new one.
         common("vfs__link", dentry(of: "vfs_link", nth: 1), "new hard links"),
-        ProbeProgram("vfs__unlink_entry", dentry(of: "vfs_unlink"), blindSpot: "", end: "vfs__unlink"),
+        // The programs at the end go by what these have noted: without them they see nothing.
+        ProbeProgram(
+            "vfs__unlink_entry", dentry(of: "vfs_unlink"), blindSpot: "deletions of files", absence: .prefersOtherSet, end: "vfs__unlink"),
         common("vfs__unlink", dentry(of: "vfs_unlink"), "deletions of files"),
-        ProbeProgram("vfs__rmdir_entry", dentry(of: "vfs_rmdir"), blindSpot: "", end: "vfs__rmdir"),
+        ProbeProgram(
+            "vfs__rmdir_entry", dentry(of: "vfs_rmdir"), blindSpot: "deletions of directories", absence: .prefersOtherSet, end: "vfs__rmdir"),
         common("vfs__rmdir", dentry(of: "vfs_rmdir"), "deletions of directories"),
-        ProbeProgram("vfs__rename_entry", renamed, blindSpot: "", end: "vfs__rename"),
+        ProbeProgram(
+            "vfs__rename_entry", renamed, blindSpot: "renames", absence: .prefersOtherSet, end: "vfs__rename"),
         common("vfs__rename", renamed, "renames"),
         common("vfs__setxattr", dentry(of: "vfs_setxattr"), "extended attributes that are set"),
         common("vfs__removexattr", dentry(of: "vfs_removexattr"), "extended attributes that are removed"),
