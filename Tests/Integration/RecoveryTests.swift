@@ -432,7 +432,7 @@ extension IntegrationTests {
                 try write("text", to: live + "/file")
                 try await fixture.zfs("snapshot", fixture.name("look-refused") + "@s")
                 for (arguments, words) in [
-                    (["log", "/proc/self/stat"], "no ZFS dataset"), (["log", ""], "empty path"),
+                    (["log", "/proc/self/stat"], "not on ZFS"), (["log", ""], "empty path"),
                     (["cat", live + "/file", "--at", "soon"], "is no time"),
                     (["cat", live], "is a directory"), (["cat", "--json", live + "/file"], "no JSON"),
                     (["deleted", "--since", "soonish", live], "is no time"),

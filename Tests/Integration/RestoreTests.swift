@@ -213,7 +213,7 @@ extension IntegrationTests {
                     ([live + "/link/report"], "symbolic link"), ([live + "/docs/nothing"], "is not in any"),
                     ([live + "/docs/report", "--snapshot", "three"], "has no snapshot three"),
                     ([live + "/docs/report", "--at", "1d ago"], "no snapshot as old"),
-                    ([live + "/docs/report", "--at", "soon"], "is no time"), (["/proc/version"], "no ZFS dataset"),
+                    ([live + "/docs/report", "--at", "soon"], "is no time"), (["/proc/version"], "not on ZFS"),
                     ([live + "/docs/report", "--version", "9"], "has no version 9"),
                 ] {
                     let (status, output, messages) = try await KairosProcess.output(
