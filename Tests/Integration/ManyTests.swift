@@ -77,5 +77,39 @@ extension IntegrationTests {
             }
             for number in 0..<count { try await fixture.patiently("destroy", "-r", fixture.name("many\(number)")) }
         }
+
+        @Test("their checks begin a few at a time")
+        func checksAtOnce() async throws {
+            let fixture = try Fixture.current()
+            let count = 24
+            let directory = fixture.pool.directory + "/counted"
+            try makeDirectory(directory + "/running")
+            // Writes down how many of it run, each time that one begins.
+            let zfs = directory + "/counted-zfs"
+            try write(
+                """
+                #!/bin/sh
+                : >"${0%/*}/running/$$"
+                ls "${0%/*}/running" | wc -l >>"${0%/*}/log"
+                '\(fixture.pool.command.zfs)' "$@"
+                status=$?
+                rm -f "${0%/*}/running/$$"
+                exit $status
+
+                """, to: zfs, mode: 0o755)
+            for number in 0..<count { try await fixture.zfs("create", fixture.name("few\(number)")) }
+            let names = (0..<count).map { fixture.name("few\($0)") }
+            try await KairosProcess.run(["run", "--json", "--zfs-command", zfs] + .prompt + names) { kairos in
+                for name in names {
+                    try await kairos.event("a look at \(name)") { $0.dataset == name && $0.event != "failure" }
+                }
+                #expect(try await kairos.stop().status.isSuccess)
+            }
+            let log = String(decoding: try contents(of: directory + "/log"), as: UTF8.self)
+            let most = log.split(separator: "\n").compactMap { Int($0.filter(\.isNumber)) }.max() ?? 0
+            // Eight checks, a snapshot of what they found, a list, and a count of snapshots.
+            #expect((1...11).contains(most), "\(most) at once")
+            for name in names { try await fixture.patiently("destroy", "-r", name) }
+        }
     }
 }

@@ -64,6 +64,27 @@ extension IntegrationTests {
             #expect(await wait(for: KairosProcess.patience) { !zfs.done.isEmpty })
         }
 
+        @Test("ZFS does not answer: it ends all the same, says so, and the exit status tells")
+        func noAnswer() async throws {
+            let fixture = try Fixture.current()
+            let zfs = try FakeZFS(for: fixture, in: fixture.pool.directory, called: "silent-zfs")
+            let name = fixture.name("a")
+            try await capture([name], in: fixture)
+            try await KairosProcess.run(["run", "--json", "--zfs-command", zfs.path] + patient + [name]) { kairos in
+                try await kairos.event("ready") { $0.event == "ready" }
+                try zfs.set(.hold)
+                try call("mkdirat", .here, .text(fixture.path("a") + "/no-answer"), 0o755)
+                let (status, summary) = try await kairos.stop()
+                #expect(zfs.done.isEmpty, "it waited for the command")
+                #expect(status == .exited(1), "\(kairos.transcript)")
+                #expect(summary?.leftAtRisk == [name])
+                let warnings = kairos.events.filter { $0.event == "warning" }.compactMap(\.text)
+                #expect(warnings.contains { $0.contains("ZFS did not answer") && $0.contains(name) }, "\(warnings)")
+            }
+            try zfs.clear(.hold)
+            #expect(await wait(for: KairosProcess.patience) { !zfs.done.isEmpty })
+        }
+
         @Test("nobody reads its output any more")
         func brokenPipe() async throws {
             let fixture = try Fixture.current()
