@@ -259,12 +259,17 @@ struct DiffState {
 extension RecoverySession {
     /// What differs at a path and below.
     fileprivate func changes(from left: DiffSide, to right: DiffSide) throws(TreeFault) -> [ContentComparison.Change] {
-        func place(_ side: DiffSide) -> Place { side.snapshot.map { .snapshot($0) } ?? .live }
+        func look<Value>(
+            _ side: DiffSide, _ body: (any FileTree) throws(TreeFault) -> Value
+        ) throws(TreeFault) -> Value {
+            guard let index = side.snapshot else { return try view.lookSparingly(body) }
+            return try view.look(into: .snapshot(index), body)
+        }
         // With times in whole seconds, what was changed at the older one's time may have been changed once more.
         let older = [left, right].compactMap(\.snapshot).min().map { view.snapshots[$0].time.milliseconds / 1000 - 1 }
         let settled = view.hasCoarseTimes ? older ?? .max : .max
-        return try view.look(into: place(left)) { (old) throws(TreeFault) in
-            try view.look(into: place(right)) { (new) throws(TreeFault) in
+        return try look(left) { (old) throws(TreeFault) in
+            try look(right) { (new) throws(TreeFault) in
                 try ContentComparison.changes(of: left.path, in: old, and: right.path, in: new, settled: settled)
             }
         }

@@ -119,7 +119,7 @@ private final class VersionFinder<Store: SnapshotStore> {
             if open.isEmpty { continue }
             do throws(TreeFault) {
                 try store.look(into: .snapshot(index)) { (old) throws(TreeFault) in
-                    try store.look(into: .live) { (new) throws(TreeFault) in
+                    try store.lookSparingly { (new) throws(TreeFault) in
                         for place in open { try visit(&searches[place], index, old, new) }
                     }
                 }
@@ -199,7 +199,7 @@ private final class VersionFinder<Store: SnapshotStore> {
             let others = try read(search.path).versions.filter { $0.path != search.path }
             for version in others.sorted(by: { ($0.last, $0.number) > ($1.last, $1.number) }) {
                 let isOther = try store.look(into: .snapshot(version.last)) { (old) throws(TreeFault) in
-                    try store.look(into: .live) { (new) throws(TreeFault) in
+                    try store.lookSparingly { (new) throws(TreeFault) in
                         var comparison = ContentComparison(old, new, settled: settled(version.last))
                         return try comparison.wouldRestore(version.path, over: search.path)
                     }
