@@ -28,6 +28,9 @@ extension IntegrationTests {
             let command = ["run", "--verbose", "--quiet", "2s", "--min-interval", "50ms", "--audit", "off", dataset]
             try await KairosProcess.run(command) { kairos in
                 try await kairos.message(containing: "watching")
+                // That of the start, which is not to be taken for the first of these.
+                #expect(
+                    try await wait(for: KairosProcess.patience) { try await !fixture.snapshots(of: "beside").isEmpty })
                 for number in 1...3 {
                     let before = try await fixture.snapshots(of: "beside").count
                     try write("content \(number)", to: live + "/file")
@@ -42,6 +45,7 @@ extension IntegrationTests {
                 let common = ["--journal", "none", "--zfs-command", fixture.pool.command.zfs]
                 for arguments in [
                     ["log", live + "/file"], ["deleted", live], ["deleted", live + "/sub"], ["cat", live + "/file"],
+                    ["diff", live + "/sub/2"],
                 ] {
                     let result = try await KairosProcess.output([arguments[0]] + common + [arguments[1]])
                     #expect(result.status.isSuccess, "\(arguments): \(result.stderr)")
