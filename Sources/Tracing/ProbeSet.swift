@@ -182,10 +182,12 @@ extension ProbeSet {
         common("vfs__link", dentry(of: "vfs_link", nth: 1), "new hard links"),
         // The programs at the end go by what these have noted: without them they see nothing.
         ProbeProgram(
-            "vfs__unlink_entry", dentry(of: "vfs_unlink"), blindSpot: "deletions of files", absence: .prefersOtherSet, end: "vfs__unlink"),
+            "vfs__unlink_entry", dentry(of: "vfs_unlink"), blindSpot: "deletions of files", absence: .prefersOtherSet,
+            end: "vfs__unlink"),
         common("vfs__unlink", dentry(of: "vfs_unlink"), "deletions of files"),
         ProbeProgram(
-            "vfs__rmdir_entry", dentry(of: "vfs_rmdir"), blindSpot: "deletions of directories", absence: .prefersOtherSet, end: "vfs__rmdir"),
+            "vfs__rmdir_entry", dentry(of: "vfs_rmdir"), blindSpot: "deletions of directories",
+            absence: .prefersOtherSet, end: "vfs__rmdir"),
         common("vfs__rmdir", dentry(of: "vfs_rmdir"), "deletions of directories"),
         ProbeProgram(
             "vfs__rename_entry", renamed, blindSpot: "renames", absence: .prefersOtherSet, end: "vfs__rename"),

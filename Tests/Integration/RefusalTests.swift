@@ -43,7 +43,8 @@ struct Refusal: Sendable, CustomTestStringConvertible {
             Refusal("unknown probes", ["--probes", "magic", "POOL/a"], "--probes", "magic", "syscalls"),
             Refusal("unknown engine", ["--engine", "magic", "POOL/a"], "--engine", "magic", "libzfs-core"),
             Refusal("a ring that is too large", ["--ring-bytes", "4294967296", "POOL/a"], "--ring-bytes"),
-            Refusal("a foreign journal", ["--journal", "DIR/only-zfs", "POOL/a"], "not an SQLite database", "--journal"),
+            Refusal(
+                "a foreign journal", ["--journal", "DIR/only-zfs", "POOL/a"], "not an SQLite database", "--journal"),
             Refusal("-r without a dataset", ["-r"], "-r"),
             Refusal("no zfs command", ["--zfs-command", "DIR/none", "POOL/a"], "DIR/none"),
             Refusal("nothing enabled", ["--zfs-command", "DIR/only-zfs"], "kairos:enabled=on", "zfs set"),
