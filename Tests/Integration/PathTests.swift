@@ -1,4 +1,5 @@
 import CTestSupport
+import Synchronization
 import Testing
 
 extension IntegrationTests {
@@ -7,6 +8,9 @@ extension IntegrationTests {
         .kairos("a", "a/nested", "b", "c", "sp ace", prepare: { fixture in try PathCase.prepare(in: fixture) })
     )
     struct PathTests {
+        /// Snapshots that transaction groups alone told of.
+        private static let untold = Atomic(0)
+
         @Test("however the file is named", arguments: PathCase.all)
         func path(_ named: PathCase) async throws {
             let fixture = try Fixture.current()
@@ -20,7 +24,15 @@ extension IntegrationTests {
             let snapshot = try await KairosTrait.current().onlySnapshot(of: named.dataset, in: fixture) {
                 try named.act(paths)
             }
-            if let kind = named.kind { #expect(snapshot.changes?[kind] == 1, "\(snapshot)") }
+            if let kind = named.kind {
+                if snapshot.calls == 0, OpenZFS.isInKernel {
+                    // On a machine that is slow enough ZFS dirties its transaction group, and the quiet time passes, before the
+                    // call comes back and is told. That is rare, or something is wrong.
+                    #expect(Self.untold.add(1, ordering: .relaxed).newValue <= 2, "\(snapshot)")
+                } else {
+                    #expect(snapshot.changes?[kind] == 1, "\(snapshot)")
+                }
+            }
             let tree = try await SnapshotReader(fixture: fixture).tree(of: snapshot.fullName, below: "paths")
             for (path, entry) in named.expected { #expect(tree[path] == entry, "\(path)") }
         }
