@@ -42,7 +42,8 @@ debug: deps $(BPFOBJ) ## build everything without optimisation
 # In the virtual machines `make test` runs what differs there: the probe sets, the engine, what is seen of every call. The rest
 # of the integration suite takes nearly half an hour more under emulation: `make test-vm`.
 VM_TESTS := CoverageTests|PruneTests/(thinning|bookmark)|RestoreTests/(lookup|cloned)|RecoveryTests/(history|stamped)|PathTests|RootTests|StillnessTests|OtherWaysTests|SyncTests|ImportTests|LiveLibZFSCoreTests|VolumeTests|/TraceTests/(eachOnce|recording)
-# All guests run at once. A test that depends only on the kernel runs in one of them, to balance the load; other slow tests run
+# As many guests run at once as there are processors. A test that depends only on the kernel runs in one of them, to balance
+# the load; other slow tests run
 # in `make test-vm`.
 VM_LEAVE_OUT := zfs-2.3=RecoveryTests/stamped|/TraceTests/|OtherWaysTests/(loop|nfs|overlay)|VolumeTests/(rollback|recursive)|ImportTests \
 	zfs-2.1=PathTests|RootTests|SyncTests|OtherWaysTests/destroyed
