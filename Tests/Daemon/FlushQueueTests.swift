@@ -31,7 +31,7 @@ struct FlushQueueTests {
         gate.signal()
     }
 
-    @Test("A dataset whose flush hangs has no second one, until it has come back, and that is told")
+    @Test("A dataset whose flush hangs gets no second one; the queue reports when the first returns")
     func oneAtATime() {
         let returned = Semaphore()
         let calls = Atomic(0)

@@ -8,6 +8,8 @@ import SystemPackage
 import Testing
 
 /// A FUSE mount with the name of a dataset, and its server.
+///
+/// Unchecked, since the pointer is not Sendable: the C functions behind it use atomics, and `isOver` lets one call end it.
 final class FalseMount: @unchecked Sendable {
     let directory: String
     private let server: OpaquePointer
