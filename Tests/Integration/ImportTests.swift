@@ -37,10 +37,10 @@ extension IntegrationTests {
             return output.count { $0 == UInt8(ascii: "\n") }
         }
 
-        /// How many snapshots were ever made in it, those that were destroyed included.
-        private func ever(_ pool: ScratchPool) async throws -> Int {
+        /// The pool's records of all snapshots ever made in it, those that were destroyed included.
+        private func ever(_ pool: ScratchPool) async throws -> [Substring] {
             let output = try await pool.command.runPool(["history", "-i", pool.name])
-            return String(decoding: output, as: UTF8.self).split(separator: "\n").count { line in
+            return String(decoding: output, as: UTF8.self).split(separator: "\n").filter { line in
                 line.contains("] snapshot ") && line.contains("@kairos-")
             }
         }
@@ -52,16 +52,17 @@ extension IntegrationTests {
             do {
                 try await pool.command.run(["set", "atime=off", pool.name])
                 var names = ["\(pool.name)/other", "\(pool.name)/synced"]
+                let volume = set == .zfs ? "\(pool.name)/volume" : nil
                 for path in ["synced", "other"].map({ "\(pool.mountPoint)/\($0)/file" }) {
                     let file = try OpenFile(path, O_RDWR | O_CREAT)
                     try call("pwrite64", .descriptor(file.raw), .text("content"), 7, 0)
                     // From here on it has an intent log.
                     if path.contains("synced") { try call("fsync", .descriptor(file.raw)) }
                 }
-                if set == .zfs {
-                    names.append("\(pool.name)/volume")
-                    try await pool.command.run(["create", "-s", "-V", "8M", names[2]])
-                    let device = try OpenFile(try await OpenZFS.device(of: names[2]), O_RDWR)
+                if let volume {
+                    names.append(volume)
+                    try await pool.command.run(["create", "-s", "-V", "8M", volume])
+                    let device = try OpenFile(try await OpenZFS.device(of: volume), O_RDWR)
                     try call("pwrite64", .descriptor(device.raw), .text("content"), 7, 0)
                     try call("fsync", .descriptor(device.raw))
                 }
@@ -70,21 +71,22 @@ extension IntegrationTests {
                 let before = try await count(pool)
                 #expect(before == names.count)
 
-                try await imported(pool)
+                try await imported(pool, volume)
                 for name in names.dropFirst() {
                     let written = try await pool.command.run(["get", "-Hpo", "value", "written", name])
                     #expect(String(decoding: written, as: UTF8.self) != "0\n", "nothing is tested of \(name)")
                 }
-                let made = try await ever(pool)
+                let made = try await ever(pool).count
                 found = try await look(at: names, set: set)
                 #expect(found == [])
                 #expect(try await count(pool) == before)
                 // Each that an import wrote to was compared once, and not by each audit again.
-                #expect(try await ever(pool) <= made + names.count - 1)
+                let now = try await ever(pool)
+                #expect(now.count <= made + names.count - 1, "\(now.joined(separator: "\n"))")
 
                 // As little as can be changed, before it is imported and after.
                 try call("fchmodat", .here, .text("\(pool.mountPoint)/synced/file"), 0o600)
-                try await imported(pool)
+                try await imported(pool, volume)
                 try call("fchmodat", .here, .text("\(pool.mountPoint)/other/file"), 0o600)
                 let changed = names.prefix(2).map { $0 + " start" }
                 found = try await look(at: names, set: set)
@@ -97,9 +99,12 @@ extension IntegrationTests {
             for line in await pool.destroy() { Issue.record("the pool stays behind: \(line)") }
         }
 
-        private func imported(_ pool: ScratchPool) async throws {
+        /// Exports it and imports it again, up to the volume's device: OpenZFS makes that after the command, and gives up the
+        /// volume's intent log then, which is upkeep once more.
+        private func imported(_ pool: ScratchPool, _ volume: String?) async throws {
             try await pool.command.runPool(["export", pool.name])
             try await pool.command.runPool(["import", "-o", "cachefile=none", "-d", pool.directory, pool.name])
+            if let volume { _ = try await OpenZFS.device(of: volume) }
         }
     }
 }
