@@ -68,7 +68,7 @@ public final class JournalReader: Sendable {
                 values += Self.range(below: directory)
             }
             var rows = try Self.rows(database, id, condition, values)
-            try Self.noteMakings(&rows, id, database)
+            try Self.noteMakings(&rows, database, id, condition, values)
             return Self.ordered(rows).reversed()
         }
     }
@@ -167,27 +167,39 @@ public final class JournalReader: Sendable {
 
     /// Notes at deletions whether something was made at their paths, or renamed to them, before the same snapshot.
     ///
-    /// One question for each path: then each row of a path is read once, however many deletions it has. A question for each deletion is
-    /// quadratic: in the names of one `rm -r` by the index of snapshots, in the deletions of one name by that of paths.
-    private static func noteMakings(_ rows: inout [Line], _ dataset: Int64, _ database: Database) throws {
+    /// Each row of a path is read once, however many deletions it has. A search for each deletion is quadratic: in the names of one
+    /// `rm -r` by the index of snapshots, in the deletions of one name by that of paths.
+    private static func noteMakings(
+        _ rows: inout [Line], _ database: Database, _ dataset: Int64, _ condition: String, _ values: [DatabaseValue]
+    ) throws {
         let kinds = (ChangeKinds(.create).union(ChangeKinds(.mkdir))).rawValue
-        let statement = try database.cachedStatement(
+        let found = try Row.fetchCursor(
+            database,
             sql: """
-                SELECT snapshot, 0 FROM change WHERE dataset = ?1 AND path = ?2 AND kinds & \(kinds) <> 0
-                UNION ALL SELECT snapshot, 1 FROM change WHERE dataset = ?1 AND new_path = ?2
-                """)
-        for (path, own) in Dictionary(grouping: rows.indices, by: { rows[$0].row.change.path }) {
-            var made: Set<Int64> = []
-            var moved: Set<Int64> = []
-            let answers = try Row.fetchCursor(statement, arguments: [dataset, Data(path)])
-            while let answer = try answers.next() {
-                let snapshot: Int64 = try answer.value(0)
-                if try answer.value(1, as: Int64.self) == 0 { made.insert(snapshot) } else { moved.insert(snapshot) }
+                WITH gone AS MATERIALIZED (SELECT c.path, c.snapshot FROM change c WHERE c.dataset = ?1 AND \(condition))
+                SELECT m.path, m.snapshot, 0 FROM (SELECT DISTINCT path FROM gone) AS p CROSS JOIN change AS m
+                  WHERE m.dataset = ?1 AND m.path = p.path AND m.kinds & \(kinds) <> 0
+                    AND m.snapshot IN (SELECT snapshot FROM gone)
+                UNION ALL
+                SELECT m.new_path, m.snapshot, 1 FROM (SELECT DISTINCT path FROM gone) AS p CROSS JOIN change AS m
+                  WHERE m.dataset = ?1 AND m.new_path = p.path AND m.snapshot IN (SELECT snapshot FROM gone)
+                """, arguments: StatementArguments([dataset.databaseValue] + values))
+        var made: [Int64: Set<[UInt8]>] = [:]
+        var moved: [Int64: Set<[UInt8]>] = [:]
+        while let row = try found.next() {
+            let path = Array(try row.value(0, as: Data.self))
+            let snapshot: Int64 = try row.value(1)
+            if try row.value(2, as: Int64.self) == 0 {
+                made[snapshot, default: []].insert(path)
+            } else {
+                moved[snapshot, default: []].insert(path)
             }
-            for index in own {
-                rows[index].row.isMade = made.contains(rows[index].snapshot)
-                rows[index].row.isMovedHere = moved.contains(rows[index].snapshot)
-            }
+        }
+        if made.isEmpty, moved.isEmpty { return }
+        for index in rows.indices {
+            let path = rows[index].row.change.path
+            rows[index].row.isMade = made[rows[index].snapshot]?.contains(path) == true
+            rows[index].row.isMovedHere = moved[rows[index].snapshot]?.contains(path) == true
         }
     }
 
