@@ -41,7 +41,6 @@ public final class TraceBench {
     private let files: Int
     private let kairos: String
     private let progress: (String) -> Void
-    private let interrupt: FileDescriptor
     private var generator: SplitMix
 
     /// - Parameter kairos: this program's own file.
@@ -53,32 +52,7 @@ public final class TraceBench {
         self.files = files
         self.progress = progress
         generator = SplitMix(state: seed)
-        interrupt = try Self.catchSignals()
-    }
-
-    /// Readable when the user wants an end.
-    ///
-    /// From then on until `releaseSignals()` it is the benchmark that ends, and cleans up.
-    @discardableResult
-    public static func catchSignals() throws(Failure) -> FileDescriptor {
-        let caught = kairos_signals_catch([SIGINT, SIGTERM, SIGHUP], 3)
-        guard caught >= 0 else {
-            throw Failure(description: "cannot catch signals: \(Errno(rawValue: kairos_errno_value()))")
-        }
-        return FileDescriptor(rawValue: caught)
-    }
-
-    /// Nothing is left to be cleaned up: a signal ends the program as usual.
-    ///
-    /// - Throws: when one came meanwhile.
-    public static func releaseSignals() throws(Failure) {
-        let caught = try catchSignals()
-        for number in [SIGINT, SIGTERM, SIGHUP] {
-            let before = signal(number, SIG_DFL)
-            // nohup(1) wants it to go on: that one was never caught.
-            if unsafeBitCast(before, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) { signal(number, SIG_IGN) }
-        }
-        if kairos_signals_next(caught.rawValue) != 0 { throw Failure(description: "interrupted") }
+        try Interruption.shared.begin()
     }
 
     /// Measures in a directory of its own below each of these.
@@ -138,12 +112,12 @@ public final class TraceBench {
         let tracer = try TracerProcess(command, in: directory, outputs: outputs)
         defer { tracer.end() }
         let sentinel = directory + "/sentinel"
-        guard try tracer.isReady(interrupt, probing: { Self.touch(sentinel) }) else {
+        guard try tracer.isReady(probing: { Self.touch(sentinel) }) else {
             row.problem = tracer.lastWords
             return
         }
         row.times.append(try workload(directory))
-        try tracer.settle(interrupt)
+        try tracer.settle()
         guard !tracer.hasEnded else {
             row.problem = tracer.lastWords
             return
@@ -160,12 +134,14 @@ public final class TraceBench {
 
     /// In a process of its own, so that this one's memory and threads are not measured.
     private func workload(_ directory: String) throws(Failure) -> Duration {
-        let child = ChildProcess(
+        var child = ChildProcess(
             kairos, ["bench", "trace-workload", directory, "\(files)"], outputLimit: 4096, errorLimit: 4096)
-        guard case .exited(let output, 0) = child.run(timeLimit: .seconds(600)),
+        child.isStopped = { Interruption.shared.isSet }
+        let ending = child.run(timeLimit: .seconds(600))
+        try Interruption.shared.check()
+        guard case .exited(let output, 0) = ending,
             let nanoseconds = Int64(String(decoding: output.stdout, as: UTF8.self).split(separator: "\n").first ?? "")
         else { throw Failure(description: "the workload in \(SafeText.line(directory)) failed or took ten minutes") }
-        if kairos_signals_next(interrupt.rawValue) != 0 { throw Failure(description: "interrupted") }
         return .nanoseconds(nanoseconds)
     }
 
@@ -188,8 +164,12 @@ public final class TraceBench {
         return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// A directory that nobody else comes to, with all that is in it.
+    /// A directory that nobody else comes to, with all that is in it. A thread that still writes there may need a moment to notice.
     static func remove(_ path: String) {
+        for _ in 0..<50 where !isRemoved(path) { usleep(10_000) }
+    }
+
+    private static func isRemoved(_ path: String) -> Bool {
         if let stream = opendir(path) {
             var names: [String] = []
             while let entry = readdir(stream) {
@@ -199,9 +179,11 @@ public final class TraceBench {
                 if name != ".", name != ".." { names.append(name) }
             }
             closedir(stream)
-            for name in names where unlink(path + "/" + name) != 0 && errno == EISDIR { remove(path + "/" + name) }
+            for name in names where unlink(path + "/" + name) != 0 && errno == EISDIR {
+                _ = isRemoved(path + "/" + name)
+            }
         }
-        rmdir(path)
+        return rmdir(path) == 0 || errno == ENOENT
     }
 
     /// What it lies on.

@@ -28,12 +28,12 @@ final class TracerProcess {
     deinit { end() }
 
     /// Waits until it shows what it is probed with. False when it ended before.
-    func isReady(_ interrupt: FileDescriptor, probing probe: () -> Void) throws(TraceBench.Failure) -> Bool {
+    func isReady(probing probe: () -> Void) throws(TraceBench.Failure) -> Bool {
         // Some print a line of headings before they see anything; a second probe that shows tells more.
         var seen = 0
         for _ in 0..<600 {
             if hasEnded { return false }
-            try check(interrupt)
+            try Interruption.shared.check()
             let before = size
             probe()
             Self.pause(milliseconds: 50)
@@ -44,10 +44,10 @@ final class TracerProcess {
     }
 
     /// Waits until it prints no more.
-    func settle(_ interrupt: FileDescriptor) throws(TraceBench.Failure) {
+    func settle() throws(TraceBench.Failure) {
         var last = -1
         while last != size, !hasEnded {
-            try check(interrupt)
+            try Interruption.shared.check()
             last = size
             Self.pause(milliseconds: 300)
         }
@@ -102,10 +102,6 @@ final class TracerProcess {
     private var size: Int {
         var status = stat()
         return stat(output, &status) == 0 ? Int(status.st_size) : 0
-    }
-
-    private func check(_ interrupt: FileDescriptor) throws(TraceBench.Failure) {
-        if kairos_signals_next(interrupt.rawValue) != 0 { throw TraceBench.Failure(description: "interrupted") }
     }
 
     private static func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }

@@ -223,7 +223,7 @@ struct CostFigures {
                 ))
         } catch { found = .failure(error) }
         for line in pool.remove() { Output.message("not removed: \(line)") }
-        try TraceBench.releaseSignals()
+        try Interruption.shared.end()
         let (workload, latency) = try found.get()
         workloads.append(workload)
         self.latency = latency

@@ -92,7 +92,7 @@ struct CronBenchCommand: ParsableCommand {
     ) throws -> [CronBench.Result] {
         do throws(TraceBench.Failure) {
             // Before anything is made.
-            try TraceBench.catchSignals()
+            try Interruption.shared.begin()
             let pool = try BenchPool(in: pool)
             let outcome: Result<[CronBench.Result], TraceBench.Failure>
             do throws(TraceBench.Failure) {
@@ -111,7 +111,7 @@ struct CronBenchCommand: ParsableCommand {
             } catch { outcome = .failure(error) }
             for line in pool.remove() { Output.message("not removed: \(line)") }
             let results = try outcome.get()
-            try TraceBench.releaseSignals()
+            try Interruption.shared.end()
             return results
         } catch { throw Output.failure(error.description) }
     }

@@ -166,7 +166,6 @@ final class RecoverySession {
     /// Runs what looks at snapshots, and cleans up after it whatever happened.
     func look<Value>(_ body: () throws -> Value) throws -> Value {
         defer {
-            stop.beginCleaning()
             for view in views.values {
                 view.close()
                 for problem in view.problems { Output.message(problem) }

@@ -90,7 +90,6 @@ struct RestoreCommand: ParsableCommand {
         let lookup = VersionLookup(command, history, stop)
         // What holds snapshots open ends with the function.
         let result = Result { try restore(selector, lookup, stop) }
-        stop.beginCleaning()
         lookup.close()
         if let signal = stop.number { throw ExitCode(128 + signal) }
         try result.get()

@@ -10,12 +10,11 @@ import Synchronization
 final class LateStop: Sendable {
     private struct State {
         var signal: StopSignal?
-        var cleaning: ContinuousClock.Instant?
         var isPatient = false
     }
 
-    /// How long the program may take to notice a signal, and to clean up after it.
-    private static let grace = Duration.milliseconds(800)
+    /// How long the program may take from a signal to its end, with all that it cleans up.
+    private static let grace = Duration.milliseconds(850)
 
     private let state = Mutex(State())
     /// What is said when it takes longer.
@@ -36,8 +35,6 @@ final class LateStop: Sendable {
         if isNew { WorkerThreads.shared.perform { self.watch() } }
     }
 
-    func beginCleaning() { state.withLock { $0.cleaning = .now } }
-
     /// From now on the program notices signals by itself. What it removes then may take long, and must not stay.
     func waitForAll() { state.withLock { $0.isPatient = true } }
 
@@ -48,8 +45,7 @@ final class LateStop: Sendable {
             guard let number else { continue }
             let start = came ?? .now
             came = start
-            let begin = max(start, state.withLock { $0.cleaning } ?? start)
-            guard ContinuousClock.now - begin > Self.grace else { continue }
+            guard ContinuousClock.now - start > Self.grace else { continue }
             Output.message(words)
             _exit(128 + number)
         }

@@ -112,11 +112,18 @@ public final class Journal: Sendable {
 
     /// Writes what waits, and ends the thread.
     ///
+    /// - Parameter isStopped: asked five times a second; true: it is not waited for any longer.
     /// - Returns: whether all of it was written in time.
-    public func end(within limit: Duration) -> Bool {
+    public func end(within limit: Duration, unless isStopped: () -> Bool = { false }) -> Bool {
         state.withLock { $0.jobs.append(.end) }
         wakeup.signal()
-        return ended.wait(for: limit) && state.withLock(\.isWritten)
+        let deadline = ContinuousClock.now + limit
+        while !isStopped() {
+            let left = deadline - .now
+            if ended.wait(for: min(max(left, .zero), .milliseconds(200))) { return state.withLock(\.isWritten) }
+            if left <= .zero { return false }
+        }
+        return false
     }
 
     // MARK: On its thread

@@ -65,6 +65,7 @@ extension IntegrationTests {
             arguments: [
                 ("log", "clone", Signal.interrupt), ("cat", "clone", .terminate), ("deleted", "clone", .interrupt),
                 ("restore", "clone", .terminate), ("restore", "get", .interrupt), ("diff", "destroy", .terminate),
+                ("list", "list", .interrupt), ("list", "get", .terminate),
             ])
         func stuck(name: String, verb: String, signal: Signal) async throws {
             try await dataset("stuck") { fixture, live in
@@ -73,7 +74,7 @@ extension IntegrationTests {
                 unlink(live + "/file")
                 let zfs = try Stuck(verb, fixture)
                 defer { zfs.remove() }
-                let path = name == "deleted" ? live : live + "/file"
+                let path = ["deleted", "list"].contains(name) ? live : live + "/file"
                 let command = [name, "--journal", "none", "--zfs-command", zfs.path, path]
                 try await KairosProcess.run(command) { kairos in
                     #expect(await wait(for: KairosProcess.patience) { zfs.pid != nil }, "\(kairos.transcript)")
@@ -128,6 +129,28 @@ extension IntegrationTests {
                 }
                 try await lookAgain(fixture, live + "/d/file")
             }
+        }
+
+        @Test("a benchmark removes what it made", arguments: [Signal.interrupt, .terminate])
+        func bench(signal: Signal) async throws {
+            let parent = try Fixture.current().pool.directory
+            let arguments = ["bench", "recovery", "--directory", parent, "--changes", "400000", "--rounds", "1000"]
+            try await KairosProcess.run(arguments) { try await interrupt($0, by: signal, in: parent) }
+        }
+
+        private func interrupt(_ bench: KairosProcess, by signal: Signal, in parent: String) async throws {
+            var directory: String?
+            let hasBegun = await wait(for: KairosProcess.patience) {
+                directory = bench.pid.map { "\(parent)/kairos-bench-recovery-\($0)" }
+                guard let directory else { return false }
+                return access(directory + "/journal.db", F_OK) == 0
+            }
+            #expect(hasBegun, "\(bench.transcript)")
+            try bench.signal(signal)
+            let status = try await bench.exit()
+            #expect(status == .exited(1), "\(bench.transcript)")
+            #expect(bench.messages.contains("interrupted"), "\(bench.transcript)")
+            #expect(access(try #require(directory), F_OK) != 0)
         }
 
         @Test("a zfs destroy that does not answer is not waited for by prune")

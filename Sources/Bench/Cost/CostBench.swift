@@ -96,7 +96,6 @@ public final class CostBench {
     private let calls: Int
     private let files: Int
     private let progress: (String) -> Void
-    private let interrupt: FileDescriptor
     private var generator: SplitMix
     private let began = kairos_monotonic_ns()
     /// Of all that is to be measured, parts that take about as long; set by whoever knows.
@@ -112,7 +111,7 @@ public final class CostBench {
         self.files = files
         self.progress = progress
         generator = SplitMix(state: seed)
-        interrupt = try TraceBench.catchSignals()
+        try Interruption.shared.begin()
     }
 
     /// Says what is done, and how long the rest takes if it takes what was done took.
@@ -225,7 +224,7 @@ public final class CostBench {
                 case .daemon(let dataset):
                     let daemon = try KairosContender(kairos: kairos, arguments: ["--probes", set.rawValue, dataset])
                     defer { daemon.end() }
-                    try daemon.waitUntilReady(unless: { kairos_signals_next(interrupt.rawValue) != 0 })
+                    try daemon.waitUntilReady(unless: { Interruption.shared.isSet })
                     time = try child(arguments)
                     for problem in daemon.finish().problems where !rows[index].invalid.contains(problem) {
                         rows[index].invalid.append(problem)
@@ -257,12 +256,12 @@ public final class CostBench {
         }
         let tracer = try TracerProcess(command, in: directory, outputs: outputs)
         defer { tracer.end() }
-        guard try tracer.isReady(interrupt, probing: { TraceBench.touch(directory + "/sentinel") }) else {
+        guard try tracer.isReady(probing: { TraceBench.touch(directory + "/sentinel") }) else {
             problem = tracer.lastWords
             return nil
         }
         let time = try child(arguments)
-        try tracer.settle(interrupt)
+        try tracer.settle()
         guard !tracer.hasEnded else {
             problem = tracer.lastWords
             return nil
@@ -307,7 +306,7 @@ public final class CostBench {
     /// Runs it while the records are read when the programs say that there are some, as the daemon does, and thrown away.
     private func child(_ arguments: [String], reading probes: Probes) throws(Failure) -> Int64 {
         let ending = Mutex<ChildProcess.Ending?>(nil)
-        let child = ChildProcess(kairos, ["bench"] + arguments, outputLimit: 4096, errorLimit: 4096)
+        let child = process(arguments)
         WorkerThreads.shared.perform {
             let result = child.run(timeLimit: .seconds(600))
             ending.withLock { $0 = result }
@@ -325,12 +324,17 @@ public final class CostBench {
     }
 
     private func child(_ arguments: [String]) throws(Failure) -> Int64 {
-        let child = ChildProcess(kairos, ["bench"] + arguments, outputLimit: 4096, errorLimit: 4096)
-        return try number(child.run(timeLimit: .seconds(600)), arguments)
+        try number(process(arguments).run(timeLimit: .seconds(600)), arguments)
+    }
+
+    private func process(_ arguments: [String]) -> ChildProcess {
+        var child = ChildProcess(kairos, ["bench"] + arguments, outputLimit: 4096, errorLimit: 4096)
+        child.isStopped = { Interruption.shared.isSet }
+        return child
     }
 
     private func number(_ ending: ChildProcess.Ending, _ arguments: [String]) throws(Failure) -> Int64 {
-        if kairos_signals_next(interrupt.rawValue) != 0 { throw Failure(description: "interrupted") }
+        try Interruption.shared.check()
         guard case .exited(let output, 0) = ending,
             let number = Int64(String(decoding: output.stdout, as: UTF8.self).split(separator: "\n").first ?? "")
         else { throw Failure(description: "kairos bench \(arguments.joined(separator: " ")) failed: \(ending)") }

@@ -34,12 +34,11 @@ public final class LatencyBench {
     private let rounds: Int
     private let progress: (String) -> Void
     private var generator: SplitMix
-    private let interrupt: FileDescriptor
 
     public init(
         kairos: String, pool: BenchPool, rounds: Int, seed: UInt64, progress: @escaping (String) -> Void
     ) throws(TraceBench.Failure) {
-        interrupt = try TraceBench.catchSignals()
+        try Interruption.shared.begin()
         self.kairos = kairos
         self.pool = pool
         self.rounds = rounds
@@ -63,7 +62,7 @@ public final class LatencyBench {
                 watched.name,
             ])
         defer { daemon.end() }
-        try daemon.waitUntilReady(unless: { kairos_signals_next(interrupt.rawValue) != 0 })
+        try daemon.waitUntilReady(unless: { Interruption.shared.isSet })
         let chosen = ChosenEngine.automatic(kernelHasZFS: pool.flavour == .kernel)
         let hasCore = chosen.missing == nil && pool.flavour == .kernel
         var contestants: [Contestant] = [.command, .kairos]
@@ -72,7 +71,7 @@ public final class LatencyBench {
         for round in 0...rounds {
             if round > 0 { progress("change to snapshot, round \(round) of \(rounds)") }
             for contestant in contestants.shuffled(using: &generator) {
-                if kairos_signals_next(interrupt.rawValue) != 0 { throw TraceBench.Failure(description: "interrupted") }
+                try Interruption.shared.check()
                 // Another's zfs command leaves doubt about what changed in the same moment, which is asked for first.
                 usleep(50_000)
                 let time: UInt64
@@ -117,7 +116,7 @@ public final class LatencyBench {
                 return last.finished > begin + quiet ? last.finished - begin - quiet : 1
             }
             if daemon.hasEnded { throw TraceBench.Failure(description: "kairos run ended: see what it said above") }
-            if kairos_signals_next(interrupt.rawValue) != 0 { throw TraceBench.Failure(description: "interrupted") }
+            try Interruption.shared.check()
             usleep(1000)
         }
         throw TraceBench.Failure(description: "kairos run took no snapshot within half a minute")

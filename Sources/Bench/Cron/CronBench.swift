@@ -70,7 +70,6 @@ public final class CronBench {
 
     private let kairos: String
     private let pool: BenchPool
-    private let interrupt: FileDescriptor
     private let progress: (String) -> Void
 
     /// - Parameter pool: where the datasets are made.
@@ -78,11 +77,7 @@ public final class CronBench {
         self.kairos = kairos
         self.pool = pool
         self.progress = progress
-        interrupt = try TraceBench.catchSignals()
-    }
-
-    private func check() throws(TraceBench.Failure) {
-        if kairos_signals_next(interrupt.rawValue) != 0 { throw TraceBench.Failure(description: "interrupted") }
+        try Interruption.shared.begin()
     }
 
     private static let recorded = "recorded"
@@ -177,7 +172,7 @@ public final class CronBench {
             }
         }
         guard let daemon else { throw TraceBench.Failure(description: "nobody started kairos run") }
-        try daemon.waitUntilReady(unless: { kairos_signals_next(interrupt.rawValue) != 0 })
+        try daemon.waitUntilReady(unless: { Interruption.shared.isSet })
         let recorder = try plan.recording.map { path throws(TraceBench.Failure) in
             try TraceRecorderProcess(kairos: kairos, dataset: entrants[entrants.count - 1].dataset, path: path)
         }
@@ -202,18 +197,13 @@ public final class CronBench {
         // The day goes on to its end.
         let end = max(last, start + UInt64(plan.length / plan.scale * 1e9))
         jobs.values.forEach { $0.finish(after: end) }
-        guard ScriptRunner.sleep(until: end, unless: { kairos_signals_next(interrupt.rawValue) != 0 }) else {
+        guard ScriptRunner.sleep(until: end, unless: { Interruption.shared.isSet }) else {
             throw TraceBench.Failure(description: "interrupted")
         }
         try recorder?.end()
         progress("\(model.name): waiting for everybody's last snapshot")
         let settle = Self.scaled(plan.settings.maxDelay + plan.settings.quiet, plan.scale) + .seconds(20)
-        let isInterrupted = { [interrupt] in kairos_signals_next(interrupt.rawValue) != 0 }
-        var wasInterrupted = false
-        func isOver() -> Bool {
-            wasInterrupted = wasInterrupted || isInterrupted()
-            return wasInterrupted
-        }
+        let isOver = { Interruption.shared.isSet }
         // A short day may have had no change at all: then nobody takes a snapshot of it.
         if let change = outcome.moments[1].last?.done { daemon.settle(after: change, limit: settle, unless: isOver) }
         var records: [LiveRecord] = []
@@ -223,7 +213,7 @@ public final class CronBench {
             } else {
                 records.append(jobs[index]?.outcome(unless: isOver) ?? LiveRecord())
             }
-            if isOver() { throw TraceBench.Failure(description: "interrupted") }
+            try Interruption.shared.check()
         }
         return Live(start: start, outcome: outcome, records: records)
     }
@@ -236,7 +226,7 @@ public final class CronBench {
         var shown = -1
         while !ended.wait(for: .milliseconds(100)) {
             do throws(TraceBench.Failure) {
-                try check()
+                try Interruption.shared.check()
                 // What the others do from here on is compared with nobody.
                 if daemon.hasEnded {
                     throw TraceBench.Failure(
@@ -294,7 +284,7 @@ public final class CronBench {
         var taken: [TakenAt] = []
         var (between, last) = (0, -1)
         for (number, snapshot) in record.snapshots.enumerated() {
-            try check()
+            try Interruption.shared.check()
             let digest = try pool.digest(of: snapshot.name, in: entrant.dataset, mountPoint: entrant.mountPoint)
             let (held, isBetween) = states.held(digest, by: snapshot, after: last)
             between += isBetween ? 1 : 0

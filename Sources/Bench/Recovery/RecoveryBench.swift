@@ -41,6 +41,7 @@ public struct RecoveryBench: Sendable {
     private static let guid: UInt64 = 1
 
     public func run() throws -> [Row] {
+        try Interruption.shared.begin()
         let place = "\(directory)/kairos-bench-recovery-\(getpid())"
         guard mkdir(place, 0o700) == 0 else {
             throw Failure(description: "cannot make \(SafeText.line(place)): \(Errno(rawValue: errno))")
@@ -61,6 +62,7 @@ public struct RecoveryBench: Sendable {
         // The first round does not count.
         for round in 0...rounds {
             for index in rows.indices.shuffled(using: &random) {
+                try Interruption.shared.check()
                 store.looked = []
                 let clock = ContinuousClock()
                 var found = 0
@@ -95,7 +97,8 @@ public struct RecoveryBench: Sendable {
         guard place.flavour == .kernel else {
             throw Failure(description: "\(SafeText.line(path)): zfs-fuse has no .zfs to loop over")
         }
-        let view = try DatasetView(place, command)
+        try Interruption.shared.begin()
+        let view = try DatasetView(place, command, isStopped: { Interruption.shared.isSet })
         defer { view.close() }
         var rows = [Row(name: "kairos log FILE, without a journal"), Row(name: "stat of FILE in each snapshot")]
         let root = String(decoding: place.mountPoint, as: UTF8.self) + "/.zfs/snapshot/"
@@ -107,6 +110,7 @@ public struct RecoveryBench: Sendable {
             for index in rows.indices.shuffled(using: &random) {
                 var (found, looked) = (0, 0)
                 let time = try ContinuousClock().measure {
+                    try Interruption.shared.check()
                     if index == 0 {
                         let history = try FileHistory.read(place.path, from: view)
                         (found, looked) = (history.versions.count, history.looked)
@@ -159,13 +163,21 @@ public struct RecoveryBench: Sendable {
     }
 
     private func writeJournal(_ path: String) throws {
-        let journal = try Journal(path, report: { [note] report in note("\(report)") })
+        let journal = try Journal(
+            path,
+            report: { [note] report in
+                // It has nowhere to write any longer.
+                if !Interruption.shared.isSet { note("\(report)") }
+            })
         for index in 0..<past.snapshots {
+            try Interruption.shared.check()
             let taken = Int64(1_700_000_000_000 + index * 60_000)
             journal.add(
                 past.entry(index, called: "s\(index)", taken: taken, of: "bench", Self.guid, time: taken * 1_000_000))
         }
-        guard journal.end(within: .seconds(600)) else { throw Failure(description: "the journal was not written") }
+        let isWritten = journal.end(within: .seconds(600), unless: { Interruption.shared.isSet })
+        try Interruption.shared.check()
+        guard isWritten else { throw Failure(description: "the journal was not written") }
     }
 
     /// What somebody does without Kairos: `stat /tank/.zfs/snapshot/*/FILE`.

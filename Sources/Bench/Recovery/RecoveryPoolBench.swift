@@ -26,6 +26,7 @@ public struct RecoveryPoolBench: Sendable {
     }
 
     public func run() throws -> [RecoveryBench.Row] {
+        try Interruption.shared.begin()
         let place = try BenchPool(in: pool)
         defer { for failed in place.remove() { note(failed) } }
         guard place.flavour == .kernel else {
@@ -55,11 +56,17 @@ public struct RecoveryPoolBench: Sendable {
         }
         for file in past.files(of: 0) { try write("\(file)\n", to: "\(root)/files/file-\(file)") }
         let engine = ChosenEngine.automatic(kernelHasZFS: true).engine(pool.command, flavour: pool.flavour)
-        let journal = try Journal(path, report: { [note] report in note("\(report)") })
+        let journal = try Journal(
+            path,
+            report: { [note] report in
+                // It has nowhere to write any longer.
+                if !Interruption.shared.isSet { note("\(report)") }
+            })
         let guid = try stamps(dataset.name, pool.command).guid
         var namer = SnapshotNamer()
         var names: [String] = []
         for index in 0..<past.snapshots {
+            try Interruption.shared.check()
             if let version = past.newVersion(in: index) {
                 try write("version \(version)\n", to: root + "/docs/report")
                 for file in past.deleted(with: version) where unlink("\(root)/files/file-\(file)") != 0 {
@@ -84,7 +91,9 @@ public struct RecoveryPoolBench: Sendable {
         }
         note("they are there; writing the journal")
         journal.note(try stamps(dataset.name, pool.command))
-        guard journal.end(within: .seconds(1200)) else {
+        let isWritten = journal.end(within: .seconds(1200), unless: { Interruption.shared.isSet })
+        try Interruption.shared.check()
+        guard isWritten else {
             throw RecoveryBench.Failure(description: "the journal was not written")
         }
         return names
@@ -134,11 +143,13 @@ public struct RecoveryPoolBench: Sendable {
         for round in 0...rounds {
             note(round == 0 ? "a round that does not count" : "round \(round) of \(rounds)")
             for index in commands.indices.shuffled(using: &random) {
-                let child = ChildProcess(
+                var child = ChildProcess(
                     commands[index].program, commands[index].arguments, outputLimit: 64 << 20, errorLimit: 4096)
+                child.isStopped = { Interruption.shared.isSet }
                 let clock = ContinuousClock.now
                 let ending = child.run(timeLimit: .seconds(3600))
                 let time = ContinuousClock.now - clock
+                try Interruption.shared.check()
                 guard case .exited(let output, 0) = ending else {
                     throw RecoveryBench.Failure(description: "'\(commands[index].name)' failed: \(ending)")
                 }
@@ -149,21 +160,25 @@ public struct RecoveryPoolBench: Sendable {
         }
         note("the loops, for which ZFS mounts each")
         let root = dataset.mountPoint + "/.zfs/snapshot/"
-        rows.append(loop("stat of FILE in each snapshot, ZFS mounting each", names, root, 0..<1))
-        rows.append(loop("stat of FILE in each snapshot, all mounted", names, root, 0..<rounds))
+        rows.append(try loop("stat of FILE in each snapshot, ZFS mounting each", names, root, 0..<1))
+        rows.append(try loop("stat of FILE in each snapshot, all mounted", names, root, 0..<rounds))
         return rows
     }
 
-    private func loop(_ what: String, _ names: [String], _ root: String, _ rounds: Range<Int>) -> RecoveryBench.Row {
+    private func loop(
+        _ what: String, _ names: [String], _ root: String, _ rounds: Range<Int>
+    ) throws -> RecoveryBench.Row {
         var row = RecoveryBench.Row(name: what)
         for _ in rounds {
             var seen: Set<Int64> = []
             let time = ContinuousClock().measure {
                 var status = stat()
-                for name in names where lstat(root + name + "/docs/report", &status) == 0 {
+                for name in names where !Interruption.shared.isSet && lstat(root + name + "/docs/report", &status) == 0
+                {
                     seen.insert(Int64(status.st_mtim.tv_sec) * 1_000_000_000 + Int64(status.st_mtim.tv_nsec))
                 }
             }
+            try Interruption.shared.check()
             row.times.append(time)
             (row.looked, row.found) = (names.count, seen.count)
         }

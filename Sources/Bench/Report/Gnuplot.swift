@@ -36,14 +36,14 @@ public struct Gnuplot: Sendable {
         _ script: String, _ tables: [Table], name: String, width: Int = 960, height: Int
     ) throws(Failure) -> String {
         // Ctrl-C ends it between two pictures, with nothing left behind.
-        do throws(TraceBench.Failure) { try TraceBench.catchSignals() } catch {
+        do throws(TraceBench.Failure) { try Interruption.shared.begin() } catch {
             throw Failure(description: error.description)
         }
         let drawn: Result<String, Failure>
         do throws(Failure) { drawn = .success(try draw(script, tables, name, width, height)) } catch {
             drawn = .failure(error)
         }
-        do throws(TraceBench.Failure) { try TraceBench.releaseSignals() } catch {
+        do throws(TraceBench.Failure) { try Interruption.shared.end() } catch {
             throw Failure(description: error.description)
         }
         return try drawn.get()
@@ -78,6 +78,7 @@ public struct Gnuplot: Sendable {
         try file("script", Self.style(name, width, height) + script + "\n")
         var child = ChildProcess(path, [directory + "/script"], outputLimit: 64 << 20, errorLimit: 4096)
         child.directory = directory
+        child.isStopped = { Interruption.shared.isSet }
         switch child.run(timeLimit: .seconds(60)) {
         case .exited(let output, 0):
             let text = String(decoding: output.stdout, as: UTF8.self)
