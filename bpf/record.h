@@ -294,6 +294,31 @@ __noinline int scratch__caller(u32 which)
 	return 0;
 }
 
+/* True for the first of the records that user space has not been told of yet; it clears the flag when it looks. */
+static __always_inline bool wake__first(struct kairos_control *ctl)
+{
+	if (READ_ONCE(ctl->pending))
+		return false;
+	WRITE_ONCE(ctl->pending, 1);
+	return true;
+}
+
+/* Wake user space, by a record that tells nothing else. Where the ring is too full for it, user space is on its way. */
+static __noinline int wake__send(void)
+{
+	struct kairos_record *r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+
+	if (!r)
+		return 0;
+	__builtin_memset(r, 0, sizeof(*r));
+	r->kind = KAIROS_RECORD_DIRTY;
+	r->slot = KAIROS_NO_SLOT;
+	r->syscall = KAIROS_NO_SYSCALL;
+	r->offset = KAIROS_NO_OFFSET;
+	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
+	return 0;
+}
+
 /* A cleared record with what is known of the caller; to be sent or dropped. NULL: it counts as lost. */
 static __always_inline struct scratch *scratch__begin(u32 probe, u32 kind, u32 op, u64 now)
 {
@@ -304,6 +329,9 @@ static __always_inline struct scratch *scratch__begin(u32 probe, u32 kind, u32 o
 		return NULL;
 	if (!sc) {
 		record__lost(ctl, kind);
+		/* A lost candidate is a doubt about every dataset, and nothing else may wake for it. */
+		if (!tracing)
+			wake__send();
 		return NULL;
 	}
 	__builtin_memset(&sc->record, 0, sizeof(sc->record));
@@ -351,20 +379,17 @@ static __always_inline bool scratch__send(struct scratch *sc, u32 tail, bool wak
 	if (!bpf_ringbuf_output(&ring, &sc->record, size, flags)) {
 		__sync_fetch_and_add(&ctl->sent, 1);
 		sent = true;
+		/*
+		 * User space clears `pending` and then empties the ring. If it did both since this record found the flag set, the
+		 * record came too late for it, and with no wake-up.
+		 */
+		if (!tracing && flags == BPF_RB_NO_WAKEUP && sc->record.kind == KAIROS_RECORD_CANDIDATE && wake__first(ctl))
+			wake__send();
 	} else {
 		record__lost(ctl, sc->record.kind);
 	}
 	scratch__drop(sc);
 	return sent;
-}
-
-/* True for the first of the records that user space has not been told of yet; it clears the flag when it looks. */
-static __always_inline bool wake__first(struct kairos_control *ctl)
-{
-	if (READ_ONCE(ctl->pending))
-		return false;
-	WRITE_ONCE(ctl->pending, 1);
-	return true;
 }
 
 #endif
