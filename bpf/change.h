@@ -128,7 +128,7 @@ static __always_inline void written__note(const struct change *c, u64 epoch)
 	struct seen *known = bpf_map_lookup_elem(&seen, &c->key);
 	struct written w = {.inode = c->key.inode, .device = c->key.device, .generation = c->key.generation};
 
-	if (known && known->pid == wkey.pid && known->fd == c->fd && known->epoch == epoch)
+	if (known && known->pid == wkey.pid && known->fd == c->fd && SEEN_EPOCH(READ_ONCE(known->word)) == epoch)
 		return;
 	bpf_map_update_elem(&written, &wkey, &w, BPF_ANY);
 	if (known) {

@@ -19,12 +19,15 @@ struct seen_key {
 	u64 name;       /* hash of the name, for slots with ignore rules: another link may be another matter */
 };
 
+/* An epoch, and ops seen in it, in one word: a reader never has those of one epoch with the number of another. */
+#define SEEN_OPS_BITS 16
+#define SEEN_WORD(epoch, ops) ((epoch) << SEEN_OPS_BITS | (ops))
+#define SEEN_EPOCH(word) ((word) >> SEEN_OPS_BITS)
+
 struct seen {
-	u64 epoch;
-	u32 ops;
+	u64 word;
 	u32 pid; /* whose descriptor `fd` was last noted in `written` */
 	s32 fd;
-	u32 reserved;
 };
 
 /* Coalescing: the ops reported of an inode in its epoch. Least recently used entries go first: a repeated record. */
@@ -38,21 +41,22 @@ struct {
 /* True when this (inode, op) was not reported in this epoch yet. Two CPUs at once: a record twice, never none. */
 static __always_inline bool seen__first(const struct seen_key *key, u64 epoch, u32 op)
 {
-	struct seen fresh = {.epoch = epoch, .ops = op};
+	struct seen fresh = {.word = SEEN_WORD(epoch, op)};
 	struct seen *s = bpf_map_lookup_elem(&seen, key);
+	u64 old;
 
 	if (!s) {
 		bpf_map_update_elem(&seen, key, &fresh, BPF_ANY);
 		return true;
 	}
-	if (READ_ONCE(s->epoch) != epoch) {
-		WRITE_ONCE(s->ops, op);
-		WRITE_ONCE(s->epoch, epoch);
-		return true;
+	old = READ_ONCE(s->word);
+	if (SEEN_EPOCH(old) == epoch) {
+		if (old & op)
+			return false;
+		fresh.word |= old;
 	}
-	if (READ_ONCE(s->ops) & op)
-		return false;
-	__sync_fetch_and_or(&s->ops, op);
+	/* Where another CPU was quicker, its word stays: ours is told all the same, and perhaps once more. */
+	__sync_val_compare_and_swap(&s->word, old, fresh.word);
 	return true;
 }
 

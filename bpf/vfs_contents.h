@@ -278,7 +278,7 @@ int BPF_PROG(vfs__fput, struct file *file)
 	if (device__slot(key.device) == KAIROS_NO_SLOT)
 		return 0;
 	known = bpf_map_lookup_elem(&seen, &key);
-	if (!known || !(known->ops & (KAIROS_OP_CREATE | KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE | KAIROS_OP_STORE)))
+	if (!known || !(READ_ONCE(known->word) & (KAIROS_OP_CREATE | KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE | KAIROS_OP_STORE)))
 		return 0;
 	return vfs__file((u64)file, &deed);
 }
