@@ -15,7 +15,8 @@ struct call_args {
 	u64 bytes;
 	u32 number; /* with KAIROS_COMPAT */
 	u32 probe;
-	bool early; /* the change may not be done yet */
+	bool early;  /* the change may not be done yet */
+	bool narrow; /* what the arguments point to has pointers and numbers of 32 bits */
 };
 
 /* The task's root directory, as it is noted in the control block. */
@@ -49,15 +50,25 @@ static __always_inline bool root__differs(const struct kairos_control *ctl)
 	       root.mount != ctl->root_mount;
 }
 
-/*
- * When each thread's call began. What is told at a call's end was done some time before: on FUSE by another process, whose
- * answer the caller may sleep on for long, on a busy machine. A snapshot that was taken in between holds the change.
- */
+/* The beginning of a thread's call. */
+struct beginning {
+	/*
+	 * What is told at a call's end was done some time before: on FUSE by another process, whose answer the caller may sleep
+	 * on for long, on a busy machine. A snapshot that was taken in between holds the change.
+	 */
+	u64 ns;
+	/*
+	 * What the descriptor stood for, by the inode's address, where other threads have the same descriptors: one of them may
+	 * close it during the call, and open another file that gets its number. 0: not noted.
+	 */
+	u64 inode;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, u64);
+	__type(value, struct beginning);
 } begun SEC(".maps");
 
 /* A time of this CPU that was read, and the kernel's count of ticks then. */
@@ -96,13 +107,13 @@ static __always_inline u64 tick__now(void)
 /* When the caller's system call began; 0 where it is none's. */
 static __always_inline u64 call__begun(const struct call_args *args)
 {
-	u64 *start;
+	struct beginning *start;
 
 	if (tracing || args->probe != KAIROS_PROBE_SYSCALLS)
 		return 0;
 	start = bpf_task_storage_get(&begun, bpf_get_current_task_btf(), NULL, 0);
 	/* Not known: begun before the programs were there. 1 is long ago. */
-	return start && *start ? *start : 1;
+	return start && start->ns ? start->ns : 1;
 }
 
 #define AT_POSITION (-2LL) /* as an offset: it was done where the file's position was, which has moved on since */

@@ -20,6 +20,34 @@
 #define FS_IOC_SETFLAGS 0x40086602
 #define FS_IOC32_SETFLAGS 0x40046602
 #define FS_IOC_FSSETXATTR 0x401c5820
+#define ZFS_IOC_SETDOSFLAGS 0x40088302 /* OpenZFS's include/sys/fs/zfs.h */
+/* By direction, type and number alone: their argument is shorter for 32-bit programs (include/linux/falloc.h). */
+#define IOCTL_KIND(request) ((request) & 0xc000ffffU)
+#define FS_IOC_UNRESVSP 0x40005829
+#define FS_IOC_UNRESVSP64 0x4000582b
+#define FS_IOC_ZERO_RANGE 0x40005839
+
+/* What an ioctl(2) on a file changes; 0: nothing. */
+static __always_inline u32 ioctl__op(u32 request)
+{
+	switch (request) {
+	case FICLONE:
+	case FICLONERANGE:
+		return KAIROS_OP_WRITE;
+	case FS_IOC_SETFLAGS:
+	case FS_IOC32_SETFLAGS:
+	case FS_IOC_FSSETXATTR:
+	case ZFS_IOC_SETDOSFLAGS:
+		return KAIROS_OP_ATTR;
+	}
+	switch (IOCTL_KIND(request)) {
+	case FS_IOC_UNRESVSP:
+	case FS_IOC_UNRESVSP64:
+	case FS_IOC_ZERO_RANGE:
+		return KAIROS_OP_WRITE;
+	}
+	return 0;
+}
 
 static __always_inline struct file *file__cast(u64 file)
 {

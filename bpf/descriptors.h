@@ -74,12 +74,25 @@ static __noinline int call__unknown(u32 op, const struct call_args *args)
 	return 0;
 }
 
+/* Whether a descriptor stands for another file now than at the beginning of the caller's call. */
+static __always_inline bool file__is_another(struct file *file)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct files_struct *files = task->files;
+	struct beginning *start;
+
+	if (tracing || !files || files->count.counter < 2)
+		return false;
+	start = bpf_task_storage_get(&begun, task, NULL, 0);
+	return start && start->inode && start->inode != (u64)FIELD(file, f_inode);
+}
+
 static __always_inline int call__file(int fd, u32 op, const struct call_args *args)
 {
 	struct file *file = file__of(fd);
 
-	if (!file) {
-		/* Closed by another thread between the call's end and here. It was on some file. */
+	if (!file || file__is_another(file)) {
+		/* Closed by another thread since the call began. It was on some file. */
 		if (!(op & KAIROS_OPS_CHANGE) && !tracing)
 			return 0;
 		struct kairos_control *ctl = control__get();
@@ -89,6 +102,29 @@ static __always_inline int call__file(int fd, u32 op, const struct call_args *ar
 		return call__unknown(op, args);
 	}
 	return change__file(file, fd, op, args);
+}
+
+#define MADV_REMOVE 9 /* include/uapi/asm-generic/mman-common.h */
+
+/* The file behind an address of the caller's, of which madvise(2) has punched a part out. */
+static long vma__changed(struct task_struct *task, struct vm_area_struct *vma, void *context)
+{
+	const struct call_args *args = context;
+	struct file *file = file__cast((u64)BPF_CORE_READ(vma, vm_file));
+
+	/* One that reaches into the next mapping may have changed another file too. */
+	if (!file || BPF_CORE_READ(vma, vm_end) < args->a[0] + args->a[1])
+		return call__unknown(KAIROS_OP_WRITE, args);
+	return change__file(file, -1, KAIROS_OP_WRITE, args);
+}
+
+static __noinline int call__unmapped(struct call_args *args)
+{
+	if (!args)
+		return 0;
+	if (bpf_find_vma(bpf_get_current_task_btf(), args->a[0], vma__changed, args, 0))
+		call__unknown(KAIROS_OP_WRITE, args);
+	return 0;
 }
 
 #define SUBMITTED_MAX 4096 /* requests of one io_submit(2) that are looked at; programs submit 128 or so */
@@ -119,7 +155,9 @@ static long call__submitted(u32 number, void *context)
 	struct submitted *iocb = NULL;
 	struct file *file = NULL;
 
-	if (!bpf_probe_read_user(&iocb, sizeof(iocb), (void *)(args->a[2] + number * sizeof(iocb))) &&
+	u32 size = args->narrow ? sizeof(u32) : sizeof(iocb);
+
+	if (!bpf_probe_read_user(&iocb, size, (void *)(args->a[2] + number * size)) &&
 	    !bpf_probe_read_user(&request, sizeof(request), &iocb->request)) {
 		if (request.opcode != IOCB_CMD_PWRITE && request.opcode != IOCB_CMD_PWRITEV)
 			return 0;
@@ -162,6 +200,7 @@ static __always_inline u64 open__flags(u32 call, const struct call_args *args)
 	case CALL_OPEN:
 		return args->a[1];
 	case CALL_OPENAT:
+	case CALL_HANDLE:
 		return args->a[2];
 	case CALL_OPENAT2: /* struct open_how begins with them */
 		bpf_probe_read_user(&flags, sizeof(flags), (const void *)args->a[2]);

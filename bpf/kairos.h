@@ -158,6 +158,7 @@ enum kairos_probe {
 	KAIROS_PROBE_FOLIO,
 	KAIROS_PROBE_EXIT,
 	KAIROS_PROBE_IO_URING_COMPLETE,
+	KAIROS_PROBE_IO_URING_SUBMIT,
 	KAIROS_PROBE_CLOSE,
 	/* Probe set `vfs`, by the kernel's functions. */
 	KAIROS_PROBE_WRITE,

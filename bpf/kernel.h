@@ -112,6 +112,7 @@ struct file {
 	s64 f_pos;
 	unsigned int f_mode;
 	unsigned int f_flags;
+	void *private_data;
 };
 
 /* Until 6.12 the references of a file are counted in f_count, from 1; then in f_ref, from 0. */
@@ -137,12 +138,45 @@ struct kiocb {
 
 struct io_cqe {
 	s32 res;
+	int fd; /* of a request whose file was not looked up yet */
 };
 
 struct io_kiocb {
 	struct file *file;
 	u8 opcode;
+	unsigned int flags; /* since 6.8 of 64 bits, whose lower half this is */
 	struct io_cqe cqe;
+};
+
+struct open_how {
+	u64 flags;
+};
+
+/* What io_uring keeps of a request, from its beginning on. */
+struct io_open {
+	u32 file_slot;
+	struct open_how how;
+};
+
+struct io_madvise {
+	u32 advice;
+};
+
+struct sock_common {
+	unsigned short skc_family;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct vm_area_struct {
+	unsigned long vm_end;
+	struct file *vm_file;
 };
 
 struct iattr {
@@ -167,6 +201,9 @@ struct fdtable {
 };
 
 struct files_struct {
+	struct {
+		int counter;
+	} count;
 	struct fdtable *fdt;
 };
 
@@ -201,12 +238,17 @@ struct mm_struct {
 	unsigned long arg_end;
 };
 
+struct signal_struct {
+	int group_exit_code;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct mm_struct *mm;
 	struct pid *thread_pid;
+	struct signal_struct *signal;
 	const void *cred;
 	u64 start_time;
 	struct files_struct *files;

@@ -56,6 +56,7 @@ struct name_args {
 	int dirfd;
 	u32 flags; /* KAIROS_F_WHOLE, KAIROS_F_FOLLOW */
 	unsigned long path;
+	u32 limit; /* its bytes at most, with a NUL; 0: any */
 };
 
 static __always_inline u32 name__append(struct scratch *sc, u32 at, const struct name_args *n, bool second, u32 *shape)
@@ -65,7 +66,7 @@ static __always_inline u32 name__append(struct scratch *sc, u32 at, const struct
 	struct start st = {};
 
 	/* The string first: its shape tells where it starts. Then the way up from there. */
-	at = scratch__string(sc->index, text, n->path);
+	at = scratch__string(sc->index, text, n->path, n->limit ?: KAIROS_PATH_MAX);
 	name_len = at - text;
 	if (!name_len)
 		return at;
@@ -197,6 +198,9 @@ static __noinline int open__failed(u32 call, const struct call_args *args)
 	struct name_args name = {.dirfd = AT_FDCWD, .flags = KAIROS_F_WHOLE | KAIROS_F_FOLLOW};
 	u64 flags = open__flags(call, args);
 
+	/* A handle has no name. */
+	if (call == CALL_HANDLE)
+		return flags & O_TRUNC ? call__unknown(KAIROS_OP_TRUNCATE, args) : 0;
 	if (call != CALL_CREAT && (flags & O_PATH || !(flags & (O_CREAT | O_TRUNC | O_TMPFILE_BIT))))
 		return 0;
 	name.path = args->a[0];
@@ -235,7 +239,7 @@ static __noinline bool rename__is_idle(const struct name_args *first, const stru
 
 #define UTIME_OMIT ((1L << 30) - 2)
 
-/* Whether utimensat(2) was asked to leave both times as they are. */
+/* Whether utimensat(2) was asked to leave both times as they are. Of the two forms of 32-bit programs that is not looked at. */
 static __always_inline bool times__omitted(unsigned long user)
 {
 	struct {
@@ -245,6 +249,43 @@ static __always_inline bool times__omitted(unsigned long user)
 	if (!user || bpf_probe_read_user(times, sizeof(times), (const void *)user))
 		return false;
 	return times[0].nanoseconds == UTIME_OMIT && times[1].nanoseconds == UTIME_OMIT;
+}
+
+#define AF_UNIX 1
+#define SOCKET_PATH_MAX 108 /* include/uapi/linux/un.h: UNIX_PATH_MAX */
+
+/* A UNIX socket got an address. One that begins with a NUL, or is empty, is no file. */
+static __noinline int call__bind(u64 address, u32 length, const struct call_args *args)
+{
+	struct name_args name = {.dirfd = AT_FDCWD};
+	struct {
+		u16 family;
+		char first;
+		char rest;
+	} socket = {};
+
+	if (!args || length < 3)
+		return 0;
+	if (bpf_probe_read_user(&socket, 3, (const void *)address) || socket.family != AF_UNIX || !socket.first)
+		return 0;
+	/* It needs no NUL: the kernel puts one behind its length. */
+	name.path = address + 2;
+	name.limit = length - 2 < SOCKET_PATH_MAX ? length - 1 : SOCKET_PATH_MAX + 1;
+	return call__names(KAIROS_OP_CREATE, &name, NULL, args);
+}
+
+#define SYS_BIND 2 /* include/uapi/linux/net.h */
+
+/* The calls on sockets of 32-bit programs: (function, arguments), which are numbers of 32 bits each. */
+static __noinline int call__socket(const struct call_args *args)
+{
+	u32 passed[3] = {};
+
+	if (!args || args->a[0] != SYS_BIND)
+		return 0;
+	if (bpf_probe_read_user(passed, sizeof(passed), (const void *)args->a[1]))
+		return call__unknown(KAIROS_OP_CREATE, args);
+	return call__bind(passed[1], passed[2], args);
 }
 
 /* The calls on names. A function of its own: the stack of one that does all would be too large for Linux 6.12. */
@@ -277,14 +318,17 @@ static __noinline int call__by_names(u32 call, const struct call_args *args)
 		return call__names(KAIROS_OP_ATTR, &first, NULL, args);
 	case CALL_ATTRAT:
 	case CALL_CHOWNAT:
+	case CALL_CHMODAT:
 	case CALL_UTIMESAT:
+	case CALL_XATTRAT:
 		first.dirfd = args->a[0];
 		first.path = args->a[1];
-		at_flags = call == CALL_CHOWNAT ? args->a[4] : call == CALL_UTIMESAT ? args->a[3] : 0;
+		at_flags = call == CALL_CHOWNAT ? args->a[4] : call == CALL_XATTRAT ? args->a[2] :
+			   call == CALL_ATTRAT ? 0 : args->a[3];
 		first.flags = KAIROS_F_WHOLE | (at_flags & AT_SYMLINK_NOFOLLOW ? 0 : KAIROS_F_FOLLOW);
-		if (call == CALL_UTIMESAT && times__omitted(args->a[2]))
+		if (call == CALL_UTIMESAT && !args->narrow && times__omitted(args->a[2]))
 			return 0;
-		if (!first.path) /* futimens() */
+		if (!first.path) /* the descriptor itself: futimens() */
 			return call__file(args->a[0], KAIROS_OP_ATTR, args);
 		return call__names(KAIROS_OP_ATTR, &first, NULL, args);
 	case CALL_LINK:
@@ -307,6 +351,10 @@ static __noinline int call__by_names(u32 call, const struct call_args *args)
 		first.dirfd = args->a[0];
 		first.path = args->a[1];
 		return call__names(KAIROS_OP_CREATE, &first, NULL, args);
+	case CALL_SOCKET:
+		return call__socket(args);
+	case CALL_BIND:
+		return call__bind(args->a[1], args->a[2], args);
 	case CALL_RENAME:
 		if (!args->result && rename__is_idle(&first, &second))
 			return 0;

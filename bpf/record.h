@@ -153,8 +153,11 @@ __noinline u32 scratch__walk(u32 which, u32 at)
 	return at;
 }
 
-/* Append a string of the caller's. The kernel has just read it, so its page is there. Returns the new offset. */
-__noinline u32 scratch__string(u32 which, u32 at, u64 user)
+/*
+ * Append a string of the caller's, of so many bytes at most with its NUL. The kernel has just read it, so its page is there.
+ * Returns the new offset.
+ */
+__noinline u32 scratch__string(u32 which, u32 at, u64 user, u32 limit)
 {
 	struct scratch *sc = bpf_map_lookup_elem(&scratches, &which);
 	long n;
@@ -165,7 +168,8 @@ __noinline u32 scratch__string(u32 which, u32 at, u64 user)
 		sc->record.flags |= KAIROS_F_TRUNCATED;
 		return at;
 	}
-	n = bpf_probe_read_user_str(&sc->data[at], KAIROS_PATH_MAX, (const void *)user);
+	asm volatile("if %0 <= %1 goto +1\n%0 = %1" : "+r"(limit) : "i"(KAIROS_PATH_MAX));
+	n = bpf_probe_read_user_str(&sc->data[at], limit, (const void *)user);
 	if (n <= 0 || n > KAIROS_PATH_MAX) {
 		sc->record.flags |= KAIROS_F_FAULT;
 		return at;

@@ -65,6 +65,27 @@ static __always_inline void regs__args(struct pt_regs *regs, bool compat, struct
 #endif
 }
 
+/* What a call is, by its number: the table goes by the caller's mode. `narrow`: as in struct call_args. */
+static __always_inline u32 call__class(u32 *index, bool *compat, bool *narrow)
+{
+	u32 number = *index;
+
+	*compat = task__compat();
+	*narrow = *compat;
+#if defined(__TARGET_ARCH_x86)
+	if (!*compat && number & X32_BIT) {
+		number &= ~X32_BIT;
+		*narrow = number >= 512;
+	}
+#endif
+	/* What is compared is to be what is used: the compiler likes to compare a copy. */
+	barrier_var(number);
+	if (number >= CALLS)
+		return CALL_NONE;
+	*index = number;
+	return *compat ? compat_calls[number] : calls[number];
+}
+
 /*
  * Trace: how many bytes, and where. Of what the caller passed, so it can only be read here; pwritev(2) with the offset -1
  * writes at the file's position.
@@ -106,6 +127,7 @@ static __always_inline void call__measure(u32 call, bool compat, struct call_arg
 	case CALL_OPENAT:
 	case CALL_OPENAT2:
 	case CALL_CREAT:
+	case CALL_HANDLE:
 		/* Of one that truncates: the new size. */
 		args->offset = 0;
 	}
@@ -131,66 +153,87 @@ static __noinline int calibrate(struct kairos_control *ctl, u32 call, long resul
 	return 0;
 }
 
+/* The argument that is the descriptor of the file that a call changes; -1: none is. */
+static __always_inline int call__descriptor(u32 call)
+{
+	switch (call) {
+	case CALL_WRITE:
+	case CALL_PWRITE:
+	case CALL_FTRUNCATE:
+	case CALL_FALLOCATE:
+	case CALL_FATTR:
+	case CALL_IOCTL:
+		return 0;
+	case CALL_SPLICE:
+		return 2;
+	}
+	return -1;
+}
+
+/* Where other threads have the same descriptors: the inode of the one that a call changes, by its address. 0: nothing to note. */
+static __noinline u64 call__inode(struct pt_regs *regs, u32 call, bool compat)
+{
+	struct files_struct *files = bpf_get_current_task_btf()->files;
+	int place = call__descriptor(call);
+	struct call_args args = {};
+	struct file *file;
+
+	if (place < 0 || !files || files->count.counter < 2)
+		return 0;
+	regs__args(regs, compat, &args);
+	file = file__of(place ? args.a[2] : args.a[0]);
+	return file ? (u64)FIELD(file, f_inode) : 0;
+}
+
 SEC("tp_btf/sys_enter")
 int BPF_PROG(syscalls__begin, struct pt_regs *regs, long number)
 {
-	u32 index = number;
-	u64 *start;
+	u32 index = number, call;
+	bool compat, narrow;
+	struct beginning *start;
 
-	/* What is compared is to be what is used: the compiler likes to compare a copy. */
-	barrier_var(index);
-	if (index >= CALLS)
-		return 0;
-#if defined(__TARGET_ARCH_x86)
-	if (!calls[index] && !compat_calls[index])
-		return 0;
-#else
-	if (!calls[index])
-		return 0;
-#endif
+	call = call__class(&index, &compat, &narrow);
 	/* Closes are many, and change nothing. */
-	if (calls[index] == CALL_CLOSE)
+	if (call == CALL_NONE || call == CALL_CLOSE)
 		return 0;
 	start = bpf_task_storage_get(&begun, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (start)
-		*start = tick__now();
+	if (start) {
+		start->ns = tick__now();
+		start->inode = call__inode(regs, call, compat);
+	}
 	return 0;
 }
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 {
-	u32 index = regs__number(regs), call;
+	u32 index = regs__number(regs), call, op;
 	struct kairos_control *ctl;
-	bool compat = false;
+	bool compat, narrow;
 
-	barrier_var(index);
-	if (index >= CALLS)
+	call = call__class(&index, &compat, &narrow);
+	if (call == CALL_NONE)
 		return 0;
-	call = calls[index];
-#if defined(__TARGET_ARCH_x86)
-	if (!call && !compat_calls[index])
-		return 0;
-#else
-	if (!call)
-		return 0;
-#endif
 	/* mmap() returns addresses, and no address of user space is negative as a long. */
 	if (result < 0 && result != -EBADF && !(tracing && trace_failures))
 		return 0;
-#if defined(__TARGET_ARCH_x86)
-	compat = task__compat();
-	if (compat)
-		call = compat_calls[index];
-#endif
 	ctl = control__get();
 	if (!ctl)
 		return 0;
 
 	struct call_args args = {
-	    .number = compat ? index | KAIROS_COMPAT : index, .result = result, .offset = KAIROS_NO_OFFSET};
+	    .number = compat ? index | KAIROS_COMPAT : index,
+	    .result = result,
+	    .offset = KAIROS_NO_OFFSET,
+	    .narrow = narrow,
+	};
 
 	regs__args(regs, compat, &args);
+	if (compat && call == CALL_FALLOCATE) {
+		/* Two registers make a number of 64 bits. */
+		args.a[2] |= args.a[3] << 32;
+		args.a[3] = args.a[4] | args.a[5] << 32;
+	}
 	if (!READ_ONCE(ctl->ready))
 		return calibrate(ctl, call, result, args.a[0], KAIROS_PROBE_SYSCALLS);
 	if (tracing) {
@@ -210,6 +253,7 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 	case CALL_OPENAT:
 	case CALL_OPENAT2:
 	case CALL_CREAT:
+	case CALL_HANDLE:
 		return tracing && result < 0 ? open__failed(call, &args) : call__open(result, call, &args);
 	case CALL_CLOSE:
 		return !tracing && READ_ONCE(ctl->commits) ? call__close(args.a[0], &args) : 0;
@@ -228,15 +272,12 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 	case CALL_FATTR:
 		return call__file(args.a[0], KAIROS_OP_ATTR, &args);
 	case CALL_IOCTL:
-		switch ((u32)args.a[1]) {
-		case FICLONE:
-		case FICLONERANGE:
-			return call__file(args.a[0], KAIROS_OP_WRITE, &args);
-		case FS_IOC_SETFLAGS:
-		case FS_IOC_FSSETXATTR:
-			return call__file(args.a[0], KAIROS_OP_ATTR, &args);
-		}
-		return 0;
+		op = ioctl__op(args.a[1]);
+		return op ? call__file(args.a[0], op, &args) : 0;
+	case CALL_MADVISE:
+		return args.a[2] == MADV_REMOVE ? call__unmapped(&args) : 0;
+	case CALL_PMADVISE:
+		return args.a[3] == MADV_REMOVE ? call__unknown(KAIROS_OP_WRITE, &args) : 0;
 	case CALL_MMAP:
 		if (!(args.a[3] & MAP_SHARED_MASK) || args.a[3] & MAP_ANONYMOUS || !(args.a[2] & PROT_WRITE))
 			return 0;
@@ -287,24 +328,13 @@ SEC("tp_btf/sys_enter")
 int BPF_PROG(syscalls__enter, struct pt_regs *regs, long number)
 {
 	u32 index = number, call;
+	bool compat, narrow;
 
-	/* What is compared is to be what is used: the compiler likes to compare a copy. */
-	barrier_var(index);
-	if (index >= CALLS)
-		return 0;
-	call = calls[index];
-#if defined(__TARGET_ARCH_x86)
-	/* Most calls are neither by their number nor by the 32-bit one, and end here. */
-	if (call != CALL_CLOSE && call != CALL_DUP && compat_calls[index] != CALL_CLOSE)
-		return 0;
-	if (task__compat()) {
-		call = compat_calls[index];
-		number |= KAIROS_COMPAT;
-	}
-#endif
+	call = call__class(&index, &compat, &narrow);
+	/* Most calls are neither, and end here. */
 	if (call != CALL_CLOSE && call != CALL_DUP)
 		return 0;
-	return call__closing(regs, call, number);
+	return call__closing(regs, call, compat ? index | KAIROS_COMPAT : index);
 }
 
 #endif

@@ -6,7 +6,7 @@
 #ifndef KAIROS_TRACEPOINTS_H
 #define KAIROS_TRACEPOINTS_H
 
-#include "descriptors.h"
+#include "names.h"
 
 /* include/uapi/linux/io_uring.h: enum io_uring_op, whose numbers are the kernel's interface. */
 enum {
@@ -15,6 +15,7 @@ enum {
 	URING_FALLOCATE = 17,
 	URING_OPENAT = 18,
 	URING_WRITE = 23,
+	URING_MADVISE = 25,
 	URING_OPENAT2 = 28,
 	URING_SPLICE = 30,
 	URING_RENAMEAT = 35,
@@ -25,38 +26,62 @@ enum {
 	URING_FSETXATTR = 41,
 	URING_SETXATTR = 42,
 	URING_FTRUNCATE = 55,
+	URING_BIND = 56,
+	URING_WRITEV_FIXED = 61,
 };
 
-/*
- * The end of a request of io_uring, in whatever thread did it. A request on a file has it at hand; the paths of the others
- * are gone by now, so every dataset is checked. The arguments behind the second differ between kernels, and the result
- * is in the request.
- */
-SEC("tp_btf/io_uring_complete")
-int syscalls__io_uring(u64 *ctx)
+#define URING_FIXED_FILE (1U << 0) /* IOSQE_FIXED_FILE, in a request's flags as in the caller's */
+#define URING_SKIP (1U << 6)       /* IOSQE_CQE_SKIP_SUCCESS */
+
+/* Whether it may have made a file: one on a socket of the UNIX family. */
+static __always_inline bool file__is_unix_socket(struct file *file)
 {
-	struct io_kiocb *request = (void *)ctx[1];
-	struct kairos_control *ctl = control__get();
-	struct call_args args = {
-	    .number = KAIROS_NO_SYSCALL, .probe = KAIROS_PROBE_IO_URING_COMPLETE, .offset = KAIROS_NO_OFFSET};
-	u32 opcode, op = KAIROS_OP_WRITE;
+	struct socket *socket = (void *)BPF_CORE_READ(file, private_data);
+
+	return BPF_CORE_READ(socket, sk, __sk_common.skc_family) == AF_UNIX;
+}
+
+/* What an open of io_uring's did, by what it was asked for. */
+static __always_inline int uring__open(struct io_kiocb *request, struct call_args *args)
+{
+	struct io_open *asked = (void *)request;
+	struct file *file;
+	u64 flags;
+
+	if (!bpf_core_field_exists(asked->how.flags))
+		return call__unknown(KAIROS_OP_CREATE, args);
+	flags = BPF_CORE_READ(asked, how.flags);
+	if (flags & O_PATH || !(flags & (O_CREAT | O_TRUNC | O_TMPFILE_BIT)))
+		return 0;
+	/* In a ring's own table of files, or not yet: no descriptor of the caller's tells. */
+	if (args->early || BPF_CORE_READ(asked, file_slot))
+		return call__unknown(KAIROS_OP_CREATE, args);
+	file = file__of(args->result);
+	if (!file)
+		return call__unknown(KAIROS_OP_CREATE, args);
+	if (FIELD(file, f_mode) & FMODE_CREATED || flags & O_TMPFILE_BIT)
+		return change__file(file, -1, KAIROS_OP_CREATE, args);
+	return flags & O_TRUNC ? change__file(file, -1, KAIROS_OP_TRUNCATE, args) : 0;
+}
+
+/*
+ * A request of io_uring, in whatever thread does it. One on a file has it at hand; the paths of the others are gone by its end, so
+ * every dataset is checked.
+ */
+static __always_inline int uring__request(struct io_kiocb *request, struct call_args *args)
+{
+	u32 op = KAIROS_OP_WRITE;
 	struct file *file;
 
-	/* What a request leaves behind it besides its end has none. */
-	if (!ctl || !READ_ONCE(ctl->ready) || !request)
-		return 0;
-	args.result = BPF_CORE_READ(request, cqe.res);
-	if (args.result < 0)
-		return 0;
-	opcode = BPF_CORE_READ(request, opcode);
-	switch (opcode) {
+	switch (BPF_CORE_READ(request, opcode)) {
 	case URING_WRITEV:
 	case URING_WRITE_FIXED:
 	case URING_WRITE:
+	case URING_WRITEV_FIXED:
 	case URING_SPLICE:
-		if (!args.result)
+		if (!args->early && !args->result)
 			return 0;
-		args.bytes = args.result;
+		args->bytes = args->result;
 		break;
 	case URING_FALLOCATE:
 		break;
@@ -66,24 +91,69 @@ int syscalls__io_uring(u64 *ctx)
 	case URING_FSETXATTR:
 		op = KAIROS_OP_ATTR;
 		break;
+	case URING_BIND:
+		op = KAIROS_OP_CREATE;
+		break;
 	case URING_OPENAT:
 	case URING_OPENAT2:
-		file = file__of(args.result);
-		if (!file || !(FIELD(file, f_mode) & FMODE_CREATED))
+		return uring__open(request, args);
+	case URING_MADVISE:
+		if (bpf_core_type_exists(struct io_madvise) &&
+		    BPF_CORE_READ((struct io_madvise *)request, advice) != MADV_REMOVE)
 			return 0;
-		return change__file(file, -1, KAIROS_OP_CREATE, &args);
+		return call__unknown(op, args);
 	case URING_RENAMEAT:
 	case URING_UNLINKAT:
 	case URING_MKDIRAT:
 	case URING_SYMLINKAT:
 	case URING_LINKAT:
 	case URING_SETXATTR:
-		return call__unknown(op, &args);
+		return call__unknown(op, args);
 	default:
 		return 0;
 	}
 	file = file__cast((u64)BPF_CORE_READ(request, file));
-	return file ? change__file(file, -1, op, &args) : 0;
+	if (args->early) /* not looked up yet */
+		file = BPF_CORE_READ(request, flags) & URING_FIXED_FILE ? NULL : file__of(BPF_CORE_READ(request, cqe.fd));
+	if (!file)
+		return call__unknown(op, args);
+	if (op == KAIROS_OP_CREATE)
+		return file__is_unix_socket(file) ? call__unknown(op, args) : 0;
+	return change__file(file, -1, op, args);
+}
+
+/* The end of a request. The arguments behind the second differ between kernels, and the result is in the request. */
+SEC("tp_btf/io_uring_complete")
+int syscalls__io_uring(u64 *ctx)
+{
+	struct io_kiocb *request = (void *)ctx[1];
+	struct kairos_control *ctl = control__get();
+	struct call_args args = {
+	    .number = KAIROS_NO_SYSCALL, .probe = KAIROS_PROBE_IO_URING_COMPLETE, .offset = KAIROS_NO_OFFSET};
+
+	/* What a request leaves behind it besides its end has none. */
+	if (!ctl || !READ_ONCE(ctl->ready) || !request)
+		return 0;
+	args.result = BPF_CORE_READ(request, cqe.res);
+	return args.result < 0 ? 0 : uring__request(request, &args);
+}
+
+/* The beginning of one whose end is told only if it fails. */
+SEC("tp_btf/io_uring_submit_req")
+int syscalls__io_uring_submit(u64 *ctx)
+{
+	struct io_kiocb *request = (void *)ctx[0];
+	struct kairos_control *ctl = control__get();
+	struct call_args args = {
+	    .number = KAIROS_NO_SYSCALL,
+	    .probe = KAIROS_PROBE_IO_URING_SUBMIT,
+	    .offset = KAIROS_NO_OFFSET,
+	    .early = true,
+	};
+
+	if (!ctl || !READ_ONCE(ctl->ready) || !request || !(BPF_CORE_READ(request, flags) & URING_SKIP))
+		return 0;
+	return uring__request(request, &args);
 }
 
 /* The dentry that this member of an inode's list of names lies in. */
@@ -196,6 +266,21 @@ int BPF_PROG(syscalls__process_exec, struct task_struct *task)
 	if (!bpf_probe_read_user(command->args, size, (const void *)start))
 		command->size = size;
 	return 0;
+}
+
+#define CORE_DUMPED 0x80 /* in the status of a process, as wait(2) has it */
+
+/* The kernel has written a process's memory to a file, by no call of anybody's. Where it is, its core_pattern says. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(syscalls__core, struct task_struct *task)
+{
+	struct kairos_control *ctl = control__get();
+	struct call_args args = {
+	    .number = KAIROS_NO_SYSCALL, .probe = KAIROS_PROBE_EXIT, .offset = KAIROS_NO_OFFSET};
+
+	if (!ctl || !READ_ONCE(ctl->ready) || !(task->signal->group_exit_code & CORE_DUMPED) || task->pid != task->tgid)
+		return 0;
+	return call__unknown(KAIROS_OP_WRITE, &args);
 }
 
 /* The end of a zfs or zpool command. User space decides by its arguments what it may have done. */

@@ -251,16 +251,9 @@ static __always_inline int vfs__request(u32 fd, u32 request, s64 result)
 	struct deed deed = DEED(ATTR, IOCTL);
 	struct file *file;
 
-	if (result)
+	/* What is written has functions of its own. */
+	if (result || ioctl__op(request) != KAIROS_OP_ATTR)
 		return 0;
-	switch (request) {
-	case FS_IOC_SETFLAGS:
-	case FS_IOC32_SETFLAGS:
-	case FS_IOC_FSSETXATTR:
-		break;
-	default:
-		return 0;
-	}
 	file = file__of(fd);
 	/* Others come by vfs_fileattr_set(). */
 	if (!file || (tracing && BPF_CORE_READ(file, f_inode, i_op, fileattr_set)))

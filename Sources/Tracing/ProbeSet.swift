@@ -130,6 +130,11 @@ extension ProbeSet {
     private static let systemCalls = [
         ProbeProgram("syscalls__exit", .tracepoint("sys_exit"), blindSpot: "system calls", absence: .refusesSet),
         ProbeProgram("syscalls__io_uring", .tracepoint("io_uring_complete"), blindSpot: "io_uring"),
+        // 6.1 has the second.
+        ProbeProgram(
+            "syscalls__io_uring_submit", .tracepoint("io_uring_submit_req"), or: [.tracepoint("io_uring_submit_sqe")],
+            blindSpot: "requests of io_uring without a completion"),
+        ProbeProgram("syscalls__core", .tracepoint("sched_process_exit"), blindSpot: "core dumps"),
     ]
 
     private static func dentry(of function: String, nth: Int = 0) -> ProbeProgram.Hook {
@@ -256,10 +261,11 @@ extension ProbeSet {
         switch self {
         case .syscalls:
             [
-                "changes by the kernel's NFS server and by loop devices",
+                "changes by the kernel itself: its NFS and SMB servers, loop devices, iSCSI and NVMe targets, caches of network "
+                    + "file systems, process accounting",
                 "changes in an overlay file system whose upper directory lies on a dataset (containers)",
-                "the rarer calls of 32-bit programs: links, attributes, splices",
                 "a path that another thread of its process rewrites during the call",
+                "writes by io_submit(2), and by requests of io_uring without a completion, that a FUSE server does seconds later",
             ]
         case .vfs: ["volumes: below the file system, and not watched", "discards of loop devices"]
         case .zfs: []

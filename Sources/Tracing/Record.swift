@@ -188,6 +188,7 @@ public struct Probe: RawRepresentable, Hashable, Sendable {
             (KAIROS_PROBE_CLOSE, "sys_enter"),
             (KAIROS_PROBE_FOLIO, "writeback_dirty_folio"),
             (KAIROS_PROBE_IO_URING_COMPLETE, "io_uring_complete"),
+            (KAIROS_PROBE_IO_URING_SUBMIT, "io_uring_submit_req"),
             (KAIROS_PROBE_WRITE, "vfs_write"),
             (KAIROS_PROBE_WRITEV, "vfs_writev"),
             (KAIROS_PROBE_ITER_WRITE, "vfs_iter_write"),

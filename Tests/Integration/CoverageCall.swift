@@ -77,6 +77,72 @@ extension TracedCall {
             // FS_IOC_SETFLAGS, FS_NODUMP_FL
             try call("ioctl", .descriptor(site.descriptor), 0x4008_6602, .words([0x40]))
         },
+        attributed("setxattrat") { site in
+            // struct xattr_args: the value, its size and flags.
+            let value: [UInt8] = Array("x".utf8)
+            try value.withUnsafeBytes { value in
+                let address = UInt64(UInt(bitPattern: value.baseAddress))
+                try call(
+                    "setxattrat", .here, site.path("file"), 0, "user.kairos", .words([address, UInt64(value.count)]), 16
+                )
+            }
+        },
+        TracedCall(
+            name: "file_setattr", kind: "attr", given: ["file": .file("content")], expected: ["file": .file("content")]
+        ) { site in
+            // struct file_attr, FS_XFLAG_NODUMP
+            try call("file_setattr", .here, site.path("file"), .words([0x80, 0, 0]), 24, 0)
+            return nil
+        },
+        further("bind of a UNIX socket", makes: "socket") { try check("bind", support_bind_socket($0, false, false)) },
+        further("bind of a UNIX socket, without a NUL", makes: "bare") {
+            try check("bind", support_bind_socket($0, false, true))
+        },
+        further("io_uring bind", makes: "socket") { try check("bind", support_bind_socket($0, true, false)) },
+        further("a 32-bit program's bind (socketcall)", makes: "socket") { try check("bind", support_compat_bind($0)) },
+        truncated("open_by_handle_at(O_TRUNC)") { try check("handle", support_open_by_handle($0, O_WRONLY | O_TRUNC)) },
+        truncated("io_uring openat(O_TRUNC)") {
+            try check("io_uring", support_io_uring_open($0, O_WRONLY | O_TRUNC, 0, false))
+        },
+        TracedCall(
+            name: "io_uring openat(O_CREAT), into the ring's own table", kind: "create", given: [:],
+            expected: ["new": .file("")]
+        ) { site in
+            try check("io_uring", support_io_uring_open(site.directory + "/new", O_WRONLY | O_CREAT, 0o600, true))
+            return nil
+        },
+        other("io_uring, without a completion", O_RDWR) { site in
+            try check("io_uring", support_io_uring_silent_write(site.descriptor, "after", 5))
+        },
+        other("io_uring, several buffers that are registered", O_RDWR) { site in
+            try check("io_uring", support_io_uring_fixed_writev(site.descriptor, "after", 5))
+        },
+        other("madvise(MADV_REMOVE)", O_RDWR, gives: .file(String(repeating: "\0", count: 8))) { site in
+            try check("madvise", support_remove_page(site.descriptor))
+        },
+        other("ioctl(FS_IOC_UNRESVSP)", O_RDWR, gives: .file("\0\0\0\0re..")) { site in
+            // struct space_resv: from the file's beginning (SEEK_SET), start and length.
+            try call("ioctl", .descriptor(site.descriptor), 0x4030_5829, .words([0, 0, 4, 0, 0, 0]))
+        },
+        other("ioctl(FS_IOC_ZERO_RANGE)", O_RDWR, gives: .file("\0\0\0\0re..")) { site in
+            try call("ioctl", .descriptor(site.descriptor), 0x4030_5839, .words([0, 0, 4, 0, 0, 0]))
+        },
+        other("splice, while another thread puts another file in the descriptor's place", O_RDWR) { site in
+            let elsewhere = support_memory_file()
+            let descriptor = dup(site.descriptor)
+            defer { for raw in [elsewhere, descriptor] { close(raw) } }
+            try check("splice", support_swapped_splice(descriptor, elsewhere))
+        },
+        attributed("a 32-bit program's chmod") { site in
+            try check("int 0x80", support_compat_path(15, site.directory + "/file", 0o640, 0))
+        },
+        TracedCall(
+            name: "a 32-bit program's truncate64", kind: "truncate", given: ["file": .file("content")],
+            expected: ["file": .file("cont")]
+        ) { site in
+            try check("int 0x80", support_compat_path(193, site.directory + "/file", 4, 0))
+            return nil
+        },
     ]
 
     /// What changes something, and nothing that a snapshot shows.
@@ -112,6 +178,25 @@ extension TracedCall {
             opened: opened, expected: ["file": content ?? .file(after), "source": .file("content of source")]
         ) { site in
             try act(site)
+            return nil
+        }
+    }
+
+    /// A new socket.
+    private static func further(
+        _ name: String, makes made: String, _ act: @escaping @Sendable (String) throws -> Void
+    ) -> TracedCall {
+        TracedCall(name: name, kind: "create", given: [:], expected: [made: .other(S_IFSOCK | 0o600)]) { site in
+            try act(site.directory + "/" + made)
+            return nil
+        }
+    }
+
+    private static func truncated(_ name: String, _ act: @escaping @Sendable (String) throws -> Void) -> TracedCall {
+        TracedCall(
+            name: name, kind: "truncate", given: ["file": .file("content")], expected: ["file": .file("")]
+        ) { site in
+            try act(site.directory + "/file")
             return nil
         }
     }

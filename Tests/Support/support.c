@@ -4,18 +4,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/aio_abi.h>
 #include <linux/io_uring.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -69,6 +75,9 @@ static const struct {
     {"lsetxattr", SYS_lsetxattr},
     {"fsetxattr", SYS_fsetxattr},
     {"removexattr", SYS_removexattr},
+    {"setxattrat", 463},
+    {"removexattrat", 466},
+    {"file_setattr", 469},
     {"sendfile", SYS_sendfile},
     {"splice", SYS_splice},
     {"copy_file_range", SYS_copy_file_range},
@@ -222,33 +231,51 @@ int support_unmount(const char *target)
 
 const int support_o_direct = O_DIRECT;
 
-/* A ring of one entry each way, for one request. */
-static long io_uring_once(struct io_uring_sqe *request, bool by_kernel_thread)
+/* What a ring is to have besides its entries. */
+struct ring_options {
+	bool by_kernel_thread;
+	bool has_files;             /* a table of files, of one place that is free */
+	const struct iovec *buffer; /* a registered one */
+};
+
+/* A ring of four entries each way, for requests whose last alone has a completion. Returns its result. */
+static long io_uring_chain(const struct io_uring_sqe *requests, unsigned count, const struct ring_options *options)
 {
-	struct io_uring_params p = {.flags = by_kernel_thread ? IORING_SETUP_SQPOLL : 0, .sq_thread_idle = 1000};
-	int ring = (int)syscall(SYS_io_uring_setup, 1, &p);
+	struct io_uring_params p = {
+	    .flags = options->by_kernel_thread ? IORING_SETUP_SQPOLL : 0, .sq_thread_idle = 1000};
+	int ring = (int)syscall(SYS_io_uring_setup, 4, &p);
 	size_t sq_size, cq_size;
 	long result = -1;
+	int none = -1;
 	char *sq, *cq;
 	struct io_uring_sqe *sqes;
-	unsigned *tail;
+	unsigned *tail, i;
 
 	if (ring < 0)
 		return -errno;
+	if ((options->has_files && syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES, &none, 1)) ||
+	    (options->buffer && syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, options->buffer, 1))) {
+		result = -errno;
+		close(ring);
+		return result;
+	}
 	sq_size = p.sq_off.array + p.sq_entries * sizeof(unsigned);
 	cq_size = p.cq_off.cqes + p.cq_entries * sizeof(struct io_uring_cqe);
 	sq = mmap(NULL, sq_size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
 	cq = mmap(NULL, cq_size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_CQ_RING);
 	sqes = mmap(NULL, p.sq_entries * sizeof(*sqes), PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
 	if (sq != MAP_FAILED && cq != MAP_FAILED && sqes != MAP_FAILED) {
-		unsigned wait = IORING_ENTER_GETEVENTS | (by_kernel_thread ? IORING_ENTER_SQ_WAKEUP : 0);
+		bool polled = options->by_kernel_thread;
+		unsigned wait = IORING_ENTER_GETEVENTS | (polled ? IORING_ENTER_SQ_WAKEUP : 0);
 
-		sqes[0] = *request;
-		((unsigned *)(sq + p.sq_off.array))[0] = 0;
+		for (i = 0; i < count; i++) {
+			sqes[i] = requests[i];
+			((unsigned *)(sq + p.sq_off.array))[i] = i;
+		}
 		tail = (unsigned *)(sq + p.sq_off.tail);
-		__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+		__atomic_store_n(tail, *tail + count, __ATOMIC_RELEASE);
 		do
-			result = syscall(SYS_io_uring_enter, ring, by_kernel_thread ? 0 : 1, 1, wait, NULL, 0);
+			result = syscall(SYS_io_uring_enter, ring, polled ? 0 : count, 1, wait, NULL, 0);
 		while (result < 0 && errno == EINTR);
 		result = result < 0 ? -errno : ((struct io_uring_cqe *)(cq + p.cq_off.cqes))[0].res;
 	} else {
@@ -264,6 +291,13 @@ static long io_uring_once(struct io_uring_sqe *request, bool by_kernel_thread)
 	return result;
 }
 
+static long io_uring_once(struct io_uring_sqe *request, bool by_kernel_thread)
+{
+	struct ring_options options = {.by_kernel_thread = by_kernel_thread};
+
+	return io_uring_chain(request, 1, &options);
+}
+
 long support_io_uring_write(int fd, const void *bytes, unsigned size, bool by_kernel_thread)
 {
 	struct io_uring_sqe request = {.opcode = IORING_OP_WRITE, .fd = fd, .addr = (uintptr_t)bytes, .len = size};
@@ -276,6 +310,183 @@ long support_io_uring_unlink(const char *path)
 	struct io_uring_sqe request = {.opcode = IORING_OP_UNLINKAT, .fd = AT_FDCWD, .addr = (uintptr_t)path};
 
 	return io_uring_once(&request, false);
+}
+
+long support_io_uring_silent_write(int fd, const void *bytes, unsigned size)
+{
+	struct io_uring_sqe requests[] = {
+	    {
+	        .opcode = IORING_OP_WRITE,
+	        .flags = IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_LINK,
+	        .fd = fd,
+	        .addr = (uintptr_t)bytes,
+	        .len = size,
+	    },
+	    {.opcode = IORING_OP_NOP},
+	};
+	struct ring_options options = {};
+
+	return io_uring_chain(requests, 2, &options);
+}
+
+long support_io_uring_fixed_writev(int fd, const void *bytes, unsigned size)
+{
+	struct iovec buffer = {.iov_base = (void *)bytes, .iov_len = size};
+	/* IORING_OP_WRITEV_FIXED, which the headers may not have. */
+	struct io_uring_sqe request = {.opcode = 61, .fd = fd, .addr = (uintptr_t)&buffer, .len = 1};
+	struct ring_options options = {.buffer = &buffer};
+
+	return io_uring_chain(&request, 1, &options);
+}
+
+long support_io_uring_open(const char *path, int flags, unsigned mode, bool direct)
+{
+	struct io_uring_sqe request = {
+	    .opcode = IORING_OP_OPENAT,
+	    .fd = AT_FDCWD,
+	    .addr = (uintptr_t)path,
+	    .len = mode,
+	    .open_flags = (unsigned)flags,
+	    .file_index = direct ? 1 : 0,
+	};
+	struct ring_options options = {.has_files = direct};
+	long result = io_uring_chain(&request, 1, &options);
+
+	if (result < 0 || direct)
+		return result;
+	close((int)result);
+	return 0;
+}
+
+long support_bind_socket(const char *path, bool by_io_uring, bool bare)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	long result;
+
+	if (fd < 0 || strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	/* The file's mode, whatever the umask. */
+	fchmod(fd, 0600);
+	/* What is behind the length is not part of the name. */
+	memset(address.sun_path, bare ? 'x' : 0, sizeof(address.sun_path));
+	memcpy(address.sun_path, path, strlen(path));
+	if (by_io_uring) {
+		/* IORING_OP_BIND, which the headers may not have. */
+		struct io_uring_sqe request = {.opcode = 56, .fd = fd, .addr = (uintptr_t)&address, .addr2 = size};
+
+		result = io_uring_once(&request, false);
+	} else {
+		result = bind(fd, (struct sockaddr *)&address, size) ? -errno : 0;
+	}
+	close(fd);
+	return result;
+}
+
+long support_open_by_handle(const char *path, int flags)
+{
+	struct {
+		struct file_handle head;
+		unsigned char bytes[MAX_HANDLE_SZ];
+	} handle = {.head.handle_bytes = MAX_HANDLE_SZ};
+	int mount_id, mount, fd;
+	long result;
+
+	if (name_to_handle_at(AT_FDCWD, path, &handle.head, &mount_id, 0))
+		return -errno;
+	mount = open(path, O_RDONLY | O_CLOEXEC);
+	fd = open_by_handle_at(mount, &handle.head, flags | O_CLOEXEC);
+	result = fd < 0 ? -errno : 0;
+	if (fd >= 0)
+		close(fd);
+	if (mount >= 0)
+		close(mount);
+	return result;
+}
+
+long support_remove_page(int fd)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	long result;
+
+	if (page == MAP_FAILED)
+		return -errno;
+	result = madvise(page, 4096, MADV_REMOVE) ? -errno : 0;
+	munmap(page, 4096);
+	return result;
+}
+
+long support_account(const char *path)
+{
+	int status;
+	pid_t child;
+
+	if (acct(path))
+		return -errno;
+	child = fork();
+	if (!child)
+		_exit(0);
+	if (child > 0)
+		waitpid(child, &status, 0);
+	return acct(NULL) ? -errno : 0;
+}
+
+struct splicer {
+	int pipe, file;
+	_Atomic pid_t tid;
+	long result;
+};
+
+static void *splicing(void *context)
+{
+	struct splicer *s = context;
+	loff_t start = 0;
+
+	s->tid = gettid();
+	s->result = splice(s->pipe, NULL, s->file, &start, 5, 0);
+	if (s->result < 0)
+		s->result = -errno;
+	return NULL;
+}
+
+/* Whether a thread of ours sleeps in this system call. */
+static bool sleeps_in(pid_t thread, long number)
+{
+	char path[64], text[32] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", thread);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (read(fd, text, sizeof(text) - 1) <= 0)
+		text[0] = 0;
+	close(fd);
+	/* Of one that runs it says so. */
+	return text[0] >= '0' && text[0] <= '9' && strtol(text, NULL, 10) == number;
+}
+
+long support_swapped_splice(int fd, int other)
+{
+	int ends[2];
+	pthread_t thread;
+	struct splicer s = {.file = fd};
+
+	if (pipe2(ends, O_CLOEXEC))
+		return -errno;
+	s.pipe = ends[0];
+	if (pthread_create(&thread, NULL, splicing, &s))
+		return -EAGAIN;
+	while (!sleeps_in(s.tid, SYS_splice))
+		usleep(1000);
+	dup2(other, fd);
+	if (write(ends[1], "after", 5) != 5)
+		s.result = -EIO;
+	pthread_join(thread, NULL);
+	close(ends[0]);
+	close(ends[1]);
+	return s.result;
 }
 
 long support_aio_write(int fd, const void *bytes, unsigned size)
@@ -369,7 +580,38 @@ long support_compat_write(int fd, const void *bytes, unsigned size)
 	return compat_call(4, bytes, size, fd, 0, size, 1);
 }
 
-long support_compat_chmod(const char *path, unsigned mode)
+long support_compat_path(long number, const char *path, long second, long third)
 {
-	return compat_call(15, path, strlen(path) + 1, 0, mode, 0, 0);
+	return compat_call(number, path, strlen(path) + 1, 0, second, third, 0);
+}
+
+long support_compat_bind(const char *path)
+{
+#ifdef __x86_64__
+	struct {
+		unsigned arguments[3];
+		struct sockaddr_un address;
+	} *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	long result;
+
+	if (low == MAP_FAILED || fd < 0 || strlen(path) >= sizeof(low->address.sun_path))
+		return -ENAMETOOLONG;
+	fchmod(fd, 0600);
+	low->address.sun_family = AF_UNIX;
+	strcpy(low->address.sun_path, path);
+	low->arguments[0] = (unsigned)fd;
+	low->arguments[1] = (unsigned)(uintptr_t)&low->address;
+	low->arguments[2] = sizeof(low->address);
+	/* socketcall(SYS_BIND, ...) */
+	asm volatile("int $0x80"
+		     : "=a"(result)
+		     : "a"(102), "b"(2), "c"(low->arguments)
+		     : "memory", "r8", "r9", "r10", "r11");
+	close(fd);
+	munmap(low, 4096);
+	return (int)result;
+#else
+	return -ENOSYS;
+#endif
 }

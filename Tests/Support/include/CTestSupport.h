@@ -10,6 +10,12 @@
 /* The number of a system call, or -1 where this architecture has none of that name. */
 long support_number(const char *name);
 
+/* What bpf/calls.h says of a system call by its number: 0 for nothing. */
+int support_class(long number);
+int support_class_compat(long number);
+int support_class_arm64(long number);
+int support_class_arm64_compat(long number);
+
 /* Makes the call. A failure comes back as -errno. */
 long support_call(long number, const long arguments[6]);
 
@@ -44,10 +50,31 @@ long support_aio_many(int fd, int count, int writes);
 int support_memory_file(void);
 /* By the system call gate of 32-bit programs. */
 long support_compat_write(int fd, const void *bytes, unsigned size);
-/* chmod(2) by that gate. */
-long support_compat_chmod(const char *path, unsigned mode);
+/* A call by that gate, by its number for i386, on a path and two numbers. */
+long support_compat_path(long number, const char *path, long second, long third);
+/* By that gate: bind(2) of a new UNIX socket to a path, by socketcall(2). */
+long support_compat_bind(const char *path);
 /* What happens by io_uring to names: unlinks one. */
 long support_io_uring_unlink(const char *path);
+/* Writes without a completion, and waits for one of the request behind it. */
+long support_io_uring_silent_write(int fd, const void *bytes, unsigned size);
+/* From a registered buffer (opcode 61). */
+long support_io_uring_fixed_writev(int fd, const void *bytes, unsigned size);
+/* Opens by io_uring, into a place of the ring's own table of files where `direct`. Returns 0 or -errno; nothing stays open. */
+long support_io_uring_open(const char *path, int flags, unsigned mode, bool direct);
+/* Binds a new UNIX socket to a path, by bind(2) or by io_uring. Without a NUL behind the path where `bare`. */
+long support_bind_socket(const char *path, bool by_io_uring, bool bare);
+/* Opens a file by its handle with these flags, and closes it. */
+long support_open_by_handle(const char *path, int flags);
+/* Punches the first page out of a file by madvise(MADV_REMOVE). */
+long support_remove_page(int fd);
+/* Has the kernel append one process's accounting record, or more, to a file (acct(2)). */
+long support_account(const char *path);
+/*
+ * splice(2) from a pipe to `fd` in a thread of its own; while it waits for data, `fd` is closed and opened anew as `other` is.
+ * The number of bytes that went to the file that `fd` was.
+ */
+long support_swapped_splice(int fd, int other);
 
 /* O_DIRECT, which Swift does not know. */
 extern const int support_o_direct;
