@@ -86,7 +86,7 @@ let package = Package(
         module(
             "Commands",
             [
-                "Background", "Bench", "Daemon", "Demo", "Scratch", "Trace", "Tracing", "Snapshots", "Datasets",
+                "BPF", "Background", "Bench", "Daemon", "Demo", "Scratch", "Trace", "Tracing", "Snapshots", "Datasets",
                 "Policy", "Retention", "Journal", "Recovery", "Restore", "CLinux", systemPackage, argumentParser,
             ]
         ),
@@ -113,7 +113,8 @@ let package = Package(
                 "Restore", "Datasets", "TestSupport", "CLinux", "CRestore", "CRestoreSupport", "kairos-restore-child",
                 systemPackage, grdb,
             ]),
-        tests("Tracing", ["BPF", "Tracing", "Datasets", "CBPFObjects", "TestSupport", systemPackage]),
+        tests(
+            "Tracing", ["BPF", "Tracing", "Datasets", "CBPFObjects", "CTestSupport", "TestSupport", systemPackage]),
         tests("Trace", ["Trace", "Tracing", "Datasets", "CBPFObjects", "CLinux", "TestSupport", systemPackage]),
         tests("Bench", ["Bench", "Background", "CLinux", "Policy", "Trace", "Tracing", "TestSupport"]),
         tests(
