@@ -109,7 +109,7 @@ enum AttemptWork {
     static func verdict(_ check: ChangeCheck, of job: Job, isAudit: Bool) async -> Verdict {
         let groups = job.groups.now
         let isClean = !job.mustAsk && job.groups.tell && !groups.isDirty
-        if isClean, isAudit, groups.hasNoise { return Verdict(.unchanged(.noise)) }
+        if isClean, isAudit, groups.hasNoise { return await noisy(check, of: job) }
         // Of the time before the first capture they know nothing.
         if isClean, !isAudit, groups.captured > 0, groups.noise <= groups.captured {
             return Verdict(.unchanged(.groups))
@@ -127,6 +127,22 @@ enum AttemptWork {
                 if !now.isDirty, now.hasNoise { return Verdict(.unchanged(.noise)) }
             }
             return Verdict(verdict)
+        } catch {
+            return Verdict(outcome: .failed(operation: "check", error.kind, error.description))
+        }
+    }
+
+    /// An audit of a dataset that ZFS counts as written, though no probe saw a change since its newest snapshot: by access times, say.
+    /// Its figures tell nothing then, and what was written is looked at.
+    private static func noisy(_ check: ChangeCheck, of job: Job) async -> Verdict {
+        guard let mounted = job.mounted else { return Verdict(.unchanged(.noise)) }
+        do throws(ZFSError) {
+            guard let newest = try await check.newest(of: job.dataset) else { return Verdict(.changed) }
+            if try await check.isSame(job.dataset, mountedAt: mounted.mountPoints, as: newest) {
+                return Verdict(.unchanged(.noise))
+            }
+            // What came while ZFS was asked the probes have told of.
+            return Verdict(job.groups.now.isDirty ? .unchanged(.noise) : .changed)
         } catch {
             return Verdict(outcome: .failed(operation: "check", error.kind, error.description))
         }

@@ -12,37 +12,9 @@ import Testing
 
 @Suite("A slot that goes to another dataset")
 struct SlotReuseTests {
-    /// A slot table in plain memory, where a test plays the programs' part.
-    private final class Memory: Sendable {
-        let table: SlotTable
-        private let programs: MappedArray
-
-        init() throws {
-            let slots = kairos_anonymous_file("slots")
-            let devices = kairos_anonymous_file("devices")
-            defer {
-                close(slots)
-                close(devices)
-            }
-            let size = Int(KAIROS_SLOTS) * MemoryLayout<kairos_slot>.stride
-            let places = MemoryLayout<kairos_devices>.stride
-            try #require(ftruncate(slots, size) == 0 && ftruncate(devices, places) == 0)
-            table = SlotTable(
-                slots: try MappedArray(descriptor: slots, name: "slots", bytes: size),
-                devices: try MappedArray(descriptor: devices, name: "devices", bytes: places))
-            programs = try MappedArray(descriptor: slots, name: "slots", bytes: size)
-        }
-
-        /// ZFS dirtied the slot's dataset in this transaction group.
-        func dirty(_ slot: Int, in group: UInt64) throws {
-            let offset = try #require(MemoryLayout<kairos_slot>.offset(of: \.dirty_txg))
-            programs.store64(group, at: slot * MemoryLayout<kairos_slot>.stride + offset)
-        }
-    }
-
     @Test("the answer of a check that began before captures nothing of the new one")
     func lateCheck() async throws {
-        let memory = try Memory()
+        let memory = try SlotMemory()
         let fake = try FakeZFS()
         try fake.answer(
             #"if [ "$1" = get ]; then : >"$dir/asked"; while [ ! -e "$dir/go" ]; do sleep 0.01; done; echo 0; fi"#)
