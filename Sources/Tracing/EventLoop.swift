@@ -47,7 +47,10 @@ public final class EventLoop {
         let count = kairos_epoll_wait(epoll.rawValue, &tokens, CInt(tokens.count))
         guard count >= 0 else { throw Errno(rawValue: kairos_errno_value()) }
         let sources = tokens[..<Int(count)].compactMap(Source.init(rawValue:))
-        if sources.contains(.timer) { kairos_timerfd_clear(timer.rawValue) }
+        if sources.contains(.timer) {
+            kairos_timerfd_clear(timer.rawValue)
+            armed = 0
+        }
         return sources
     }
 
@@ -55,7 +58,7 @@ public final class EventLoop {
     public func setDeadline(_ deadline: UInt64?) {
         // 0 would disarm the timer; and arming it for what is armed already is a system call for nothing.
         let deadline = deadline.map { max($0, 1) } ?? 0
-        guard deadline != armed || deadline != 0 else { return }
+        guard deadline != armed else { return }
         armed = deadline
         _ = kairos_timerfd_set(timer.rawValue, deadline)
     }
