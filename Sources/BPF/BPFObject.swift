@@ -6,7 +6,7 @@ import SystemPackage
 ///
 /// ```swift
 /// var object = try BPFObject(image: elf, name: "syscalls")
-/// try object.setGlobal("tracing", to: UInt8(1))
+/// try object.setConstant("tracing", to: UInt8(1))
 /// try object.load()
 /// let link = try object.attach(program: "syscalls__exit")
 /// ```

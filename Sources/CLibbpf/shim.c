@@ -11,11 +11,21 @@
 /* A verifier log can be megabytes; its end holds the reason. Keep the first part of the first message and the last part. */
 static _Thread_local char collected[64 * 1024];
 static _Thread_local size_t used;
+/* Where all of it goes as well, with what becomes of each access to a kernel's type; -1: nowhere. */
+static _Thread_local int report = -1;
 
 static int collect(enum libbpf_print_level level, const char *format, va_list arguments)
 {
 	int n;
 
+	/* A relocation: "prog '%s': relo #%d: ..." */
+	if (report >= 0 && (level != LIBBPF_DEBUG || strstr(format, "relo #"))) {
+		va_list again;
+
+		va_copy(again, arguments);
+		vdprintf(report, format, again);
+		va_end(again);
+	}
 	if (level == LIBBPF_DEBUG)
 		return 0;
 	if (used > sizeof(collected) / 2) {
@@ -33,6 +43,11 @@ static int collect(enum libbpf_print_level level, const char *format, va_list ar
 void kairos_libbpf_capture(void)
 {
 	libbpf_set_print(collect);
+}
+
+void kairos_libbpf_report(int fd)
+{
+	report = fd;
 }
 
 const char *kairos_libbpf_log(void)

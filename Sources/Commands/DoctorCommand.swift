@@ -18,6 +18,7 @@ struct DoctorCommand: ParsableCommand {
             EXAMPLES:
               sudo kairos doctor
               sudo kairos doctor --json
+              sudo kairos doctor --report kairos-report.txt     for a report of a fault with the probes
             """
     )
 
@@ -27,8 +28,18 @@ struct DoctorCommand: ParsableCommand {
     @Flag(name: .shortAndLong, help: "With libbpf's log where probes do not load.")
     var verbose = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Write to a new file what a report of a fault with the probes needs, and do nothing else: the kernel, what the programs find of its types, the verifier's logs. It holds no names of files, datasets or the host.",
+            valueName: "file"))
+    var report: String?
+
     mutating func run() throws {
         Output.ignoreBrokenPipe()
+        if let report {
+            try Doctor.report(to: report)
+            return Output.message("written to \(SafeText.line(report)): look through it before you send it")
+        }
         let findings = Doctor.examine(verbose: verbose)
         if json {
             Output.line(Output.json(findings))
@@ -67,7 +78,7 @@ enum Doctor {
         return kernel() + permissions() + findings + zfs(set)
     }
 
-    private static func kernel() -> [Finding] {
+    static func kernel() -> [Finding] {
         var findings = [Finding(status: .ok, subject: "kernel", detail: KernelSupport.release)]
         findings.append(
             KernelSupport.hasBTF
@@ -101,7 +112,7 @@ enum Doctor {
         return findings
     }
 
-    private static func permissions() -> [Finding] {
+    static func permissions() -> [Finding] {
         // CAP_SYS_ADMIN covers the newer ones.
         let needed: [(bit: UInt64, name: String)] = [(38, "CAP_PERFMON"), (39, "CAP_BPF"), (24, "CAP_SYS_RESOURCE")]
         guard geteuid() == 0 else {

@@ -14,6 +14,11 @@ void kairos_libbpf_capture(void);
 /* What was collected since the last clear; valid until the next libbpf call of this thread. Never NULL. */
 const char *kairos_libbpf_log(void);
 void kairos_libbpf_log_clear(void);
+/*
+ * From now on libbpf's messages of this thread, whole, go to this descriptor too, with what becomes of each access to a kernel's
+ * type; -1: no longer.
+ */
+void kairos_libbpf_report(int fd);
 
 /*
  * Where the initial value of a global variable lies before its object is loaded, by the object's own BTF. NULL when
