@@ -6,8 +6,14 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <bpf/libbpf_version.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Debian 12's, the oldest that Kairos is built with; newer ones keep its interface. */
+#if LIBBPF_MAJOR_VERSION < 1 || (LIBBPF_MAJOR_VERSION == 1 && LIBBPF_MINOR_VERSION < 1)
+#error "libbpf is older than 1.1: install libbpf-dev of Debian 12, Ubuntu 24.04 or newer"
+#endif
 
 /* Collect libbpf's own messages of this thread instead of printing them. Idempotent. */
 void kairos_libbpf_capture(void);
