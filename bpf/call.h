@@ -53,8 +53,8 @@ static __always_inline bool root__differs(const struct kairos_control *ctl)
 /* The beginning of a thread's call. */
 struct beginning {
 	/*
-	 * What is told at a call's end was done some time before: on FUSE by another process, whose answer the caller may sleep
-	 * on for long, on a busy machine. A snapshot that was taken in between holds the change.
+	 * The change was done some time before the call ends: on FUSE by another process, and on a busy machine the caller may
+	 * sleep for long before it gets the answer. A snapshot in between contains the change.
 	 */
 	u64 ns;
 	/*

@@ -55,7 +55,7 @@ static __always_inline bool seen__first(const struct seen_key *key, u64 epoch, u
 			return false;
 		fresh.word |= old;
 	}
-	/* Where another CPU was quicker, its word stays: ours is told all the same, and perhaps once more. */
+	/* If another CPU was quicker, its word stays. The record is sent all the same, perhaps twice. */
 	__sync_val_compare_and_swap(&s->word, old, fresh.word);
 	return true;
 }
@@ -302,7 +302,7 @@ __noinline int scratch__caller(u32 which)
 	return 0;
 }
 
-/* True for the first of the records that user space has not been told of yet; it clears the flag when it looks. */
+/* True for the first record since user space last cleared `pending`: that record wakes it. */
 static __always_inline bool wake__first(struct kairos_control *ctl)
 {
 	if (READ_ONCE(ctl->pending))
@@ -311,7 +311,7 @@ static __always_inline bool wake__first(struct kairos_control *ctl)
 	return true;
 }
 
-/* Wake user space, by a record that tells nothing else. Where the ring is too full for it, user space is on its way. */
+/* Wake user space by an empty record. If the ring is too full for it, an earlier record has woken user space. */
 static __noinline int wake__send(void)
 {
 	struct kairos_record *r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
@@ -337,7 +337,7 @@ static __always_inline struct scratch *scratch__begin(u32 probe, u32 kind, u32 o
 		return NULL;
 	if (!sc) {
 		record__lost(ctl, kind);
-		/* A lost candidate is a doubt about every dataset, and nothing else may wake for it. */
+		/* A lost candidate makes user space check every dataset. Wake it, since no other record may do so. */
 		if (!tracing)
 			wake__send();
 		return NULL;
@@ -388,8 +388,8 @@ static __always_inline bool scratch__send(struct scratch *sc, u32 tail, bool wak
 		__sync_fetch_and_add(&ctl->sent, 1);
 		sent = true;
 		/*
-		 * User space clears `pending` and then empties the ring. If it did both since this record found the flag set, the
-		 * record came too late for it, and with no wake-up.
+		 * User space clears `pending`, then drains the ring. If it did both after this program had read the flag as set,
+		 * the record is still in the ring and nothing wakes user space for it.
 		 */
 		if (!tracing && flags == BPF_RB_NO_WAKEUP && sc->record.kind == KAIROS_RECORD_CANDIDATE && wake__first(ctl))
 			wake__send();

@@ -53,7 +53,7 @@ static __always_inline int uring__open(struct io_kiocb *request, struct call_arg
 	flags = BPF_CORE_READ(asked, how.flags);
 	if (flags & O_PATH || !(flags & (O_CREAT | O_TRUNC | O_TMPFILE_BIT)))
 		return 0;
-	/* In a ring's own table of files, or not yet: no descriptor of the caller's tells. */
+	/* The file is in the ring's own table, or not open yet: the result is no descriptor of the caller's. */
 	if (args->early || BPF_CORE_READ(asked, file_slot))
 		return call__unknown(KAIROS_OP_CREATE, args);
 	file = file__of(args->result);
@@ -138,7 +138,7 @@ int syscalls__io_uring(u64 *ctx)
 	return args.result < 0 ? 0 : uring__request(request, &args);
 }
 
-/* The beginning of one whose end is told only if it fails. */
+/* The submission of a request that has a completion only if it fails. */
 SEC("tp_btf/io_uring_submit_req")
 int syscalls__io_uring_submit(u64 *ctx)
 {

@@ -164,7 +164,7 @@ public final class TraceBench {
         return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// A directory that nobody else comes to, with all that is in it. A thread that still writes there may need a moment to notice.
+    /// Removes a private directory and its contents. Retries for half a second: a thread of this process may still write there.
     static func remove(_ path: String) {
         for _ in 0..<50 where !isRemoved(path) { usleep(10_000) }
     }

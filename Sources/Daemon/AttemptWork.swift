@@ -132,8 +132,8 @@ enum AttemptWork {
         }
     }
 
-    /// An audit of a dataset that ZFS counts as written, though no probe saw a change since its newest snapshot: by access times, say.
-    /// Its figures tell nothing then, and what was written is looked at.
+    /// An audit of a dataset whose `written` includes access times or upkeep. The figure alone proves no change then, so Kairos
+    /// compares the dataset with its newest snapshot.
     private static func noisy(_ check: ChangeCheck, of job: Job) async -> Verdict {
         guard let mounted = job.mounted else { return Verdict(.unchanged(.noise)) }
         do throws(ZFSError) {
@@ -141,7 +141,7 @@ enum AttemptWork {
             if try await check.isSame(job.dataset, mountedAt: mounted.mountPoints, as: newest) {
                 return Verdict(.unchanged(.noise))
             }
-            // What came while ZFS was asked the probes have told of.
+            // The probes reported a change that came during the comparison.
             return Verdict(job.groups.now.isDirty ? .unchanged(.noise) : .changed)
         } catch {
             return Verdict(outcome: .failed(operation: "check", error.kind, error.description))

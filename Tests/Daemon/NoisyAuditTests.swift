@@ -5,7 +5,7 @@ import Testing
 @testable import Daemon
 @testable import Tracing
 
-/// Access times keep a dataset written to, in ZFS's figures, for as long as it is read. An audit has to look behind them.
+/// With atime=on, reads alone keep `written` above 0. The audit must still find real changes.
 @Suite("The audit of a dataset that is read all day")
 struct NoisyAuditTests {
     /// - Parameter diff: what `zfs diff` does, in `sh`.
@@ -43,7 +43,7 @@ struct NoisyAuditTests {
         #expect(verdict == (isChange ? .changed : .unchanged(.noise)))
     }
 
-    @Test("where ZFS cannot tell, the check has failed")
+    @Test("a zfs diff that fails makes the check fail")
     func failed() async throws {
         guard case .failed = try await audit(diff: "echo no >&2; exit 1").outcome else {
             Issue.record("it passes for a check")

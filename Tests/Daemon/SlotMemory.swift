@@ -27,10 +27,10 @@ final class SlotMemory: Sendable {
         programs = try MappedArray(descriptor: slots, name: "slots", bytes: size)
     }
 
-    /// ZFS dirtied the slot's dataset in this transaction group.
+    /// Does what the programs do when ZFS dirties the slot's dataset in this transaction group.
     func dirty(_ slot: Int, in group: UInt64) throws { try store(group, \.dirty_txg, slot) }
 
-    /// Something was written to it that is no change.
+    /// The same for access times and upkeep.
     func noise(_ slot: Int, in group: UInt64) throws { try store(group, \.noise_txg, slot) }
 
     private func store(_ group: UInt64, _ field: KeyPath<kairos_slot, UInt64>, _ slot: Int) throws {

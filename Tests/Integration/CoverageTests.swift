@@ -31,7 +31,7 @@ extension IntegrationTests {
             switch (set, call.name) {
             // The names are gone when the request has ended, so ZFS is asked.
             case (.syscalls, "io_uring unlinkat"): [.checked]
-            // The path, or the descriptor, tells nothing any more.
+            // At the end of the call the path is gone, or the descriptor is another file's.
             case (.syscalls, "io_uring bind"), (.syscalls, "io_uring openat(O_CREAT), into the ring's own table"),
                 (.syscalls, "splice, while another thread puts another file in the descriptor's place"):
                 [.checked]

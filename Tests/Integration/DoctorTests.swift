@@ -10,8 +10,8 @@ extension IntegrationTests {
         func report() async throws {
             let fixture = try Fixture.current()
             let path = fixture.pool.directory + "/report.txt"
-            // On a host with a name that nothing else has in it.
-            let named = ["/usr/bin/unshare", "--uts", "/bin/sh", "-c", #"hostname somebodys-host && exec "$@""#, "sh"]
+            // In a UTS namespace with a host name that cannot appear by chance.
+            let named = ["/usr/bin/unshare", "--uts", "/bin/sh", "-c", #"hostname secret-host && exec "$@""#, "sh"]
             let first = try await KairosProcess.output(["doctor", "--report", path], wrapper: named)
             #expect(first.status == .exited(0) && first.stdout.isEmpty, "\(first)")
             let text = String(decoding: try contents(of: path), as: UTF8.self)
@@ -25,7 +25,7 @@ extension IntegrationTests {
             // Of a set that loads: where its accesses were found.
             #expect(text.contains("relo #0:") && text.contains("struct task_struct"))
             #expect(text.contains("loads, attaches and fires"))
-            #expect(!text.contains("somebodys-host"))
+            #expect(!text.contains("secret-host"))
             #expect(!text.contains(fixture.pool.name) && !text.contains(fixture.pool.directory))
 
             let second = try await KairosProcess.output(["doctor", "--report", path])

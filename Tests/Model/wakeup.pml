@@ -1,9 +1,9 @@
 /*
  * Wake-ups for candidates (bpf/record.h, scratch__send(); Daemon+Records.swift, rearmCandidates()), for spin.
  *
- * Programs put records into a ring, and wake user space for the first one alone: `pending` says that somebody has. User space
- * clears it, then empties the ring, then sleeps. What is checked: when all programs are done and user space sleeps, the ring is
- * empty. A candidate that stays in it is a change that nobody knows of.
+ * Programs write records to a ring and wake user space only for the first: `pending` is set while a wake-up is under way. User
+ * space clears it, then drains the ring, then sleeps. Checked: when all programs have ended and user space sleeps, the ring is
+ * empty. A candidate left in the ring is a change that Kairos does not know of.
  *
  *   spin -run Tests/Model/wakeup.pml                  the protocol as built
  *   spin -DLOOK_ONCE -run Tests/Model/wakeup.pml      a program that does not look again: must fail
@@ -71,6 +71,6 @@ end:	   woken;
 
 active proctype judge()
 {
-	/* Nobody will do anything any more. */
+	/* No process can take a step any more. */
 end:	atomic { done == PROGRAMS && asleep && !woken -> assert(ring == 0) }
 }

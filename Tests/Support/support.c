@@ -450,7 +450,7 @@ static void *splicing(void *context)
 	return NULL;
 }
 
-/* Whether a thread of ours sleeps in this system call. */
+/* Whether a thread of this process sleeps in this system call. */
 static bool sleeps_in(pid_t thread, long number)
 {
 	char path[64], text[32] = "";

@@ -2,8 +2,8 @@ import CTestSupport
 import Foundation
 import Testing
 
-/// Each system call and each request of io_uring that the installed headers have: whether it changes files, and what sees it. A call
-/// that a newer kernel brings has no word here until somebody has thought about it.
+/// Classifies each system call and io_uring request of the installed headers: whether it changes files, and which program sees it.
+/// Newer headers with an unclassified call fail the test.
 @Suite("System calls", .enabled(if: Headers.areThere, "without the kernel's headers"))
 struct SystemCallTests {
     /// Calls that change files, by the program of the set `vfs` that sees the change; the set `syscalls` has them all in bpf/calls.h.
