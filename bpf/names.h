@@ -54,9 +54,9 @@ static __always_inline bool start__find(struct start *st, int dirfd, bool absolu
 
 struct name_args {
 	int dirfd;
-	u32 flags; /* KAIROS_F_WHOLE, KAIROS_F_FOLLOW */
+	u16 flags; /* KAIROS_F_WHOLE, KAIROS_F_FOLLOW */
+	u16 limit; /* of the path, in bytes with a NUL; 0: KAIROS_PATH_MAX */
 	unsigned long path;
-	u32 limit; /* its bytes at most, with a NUL; 0: any */
 };
 
 static __always_inline u32 name__append(struct scratch *sc, u32 at, const struct name_args *n, bool second, u32 *shape)
@@ -254,18 +254,25 @@ static __always_inline bool times__omitted(unsigned long user)
 #define AF_UNIX 1
 #define SOCKET_PATH_MAX 108 /* include/uapi/linux/un.h: UNIX_PATH_MAX */
 
-/* A UNIX socket got an address. One that begins with a NUL, or is empty, is no file. */
-static __noinline int call__bind(u64 address, u32 length, const struct call_args *args)
+/*
+ * A UNIX socket got an address. One that begins with a NUL, or is empty, is no file. Called by the program itself: the frames of all
+ * functions that are entered one from the other must fit in 512 bytes.
+ */
+static __noinline int call__bind(const struct call_args *args)
 {
 	struct name_args name = {.dirfd = AT_FDCWD};
+	u64 address;
+	u32 length;
 	struct {
 		u16 family;
 		char first;
 		char rest;
 	} socket = {};
 
-	if (!args || length < 3)
+	if (!args || args->a[2] < 3)
 		return 0;
+	address = args->a[1];
+	length = args->a[2];
 	if (bpf_probe_read_user(&socket, 3, (const void *)address) || socket.family != AF_UNIX || !socket.first)
 		return 0;
 	/* It needs no NUL: the kernel puts one behind its length. */
@@ -276,16 +283,16 @@ static __noinline int call__bind(u64 address, u32 length, const struct call_args
 
 #define SYS_BIND 2 /* include/uapi/linux/net.h */
 
-/* The calls on sockets of 32-bit programs: (function, arguments), which are numbers of 32 bits each. */
-static __noinline int call__socket(const struct call_args *args)
+/* The calls on sockets of 32-bit programs: (function, arguments), which are numbers of 32 bits each. True: it is bind(2), unpacked. */
+static __noinline bool socketcall__unpack(struct call_args *args)
 {
 	u32 passed[3] = {};
 
-	if (!args || args->a[0] != SYS_BIND)
-		return 0;
-	if (bpf_probe_read_user(passed, sizeof(passed), (const void *)args->a[1]))
-		return call__unknown(KAIROS_OP_CREATE, args);
-	return call__bind(passed[1], passed[2], args);
+	if (!args || args->a[0] != SYS_BIND || bpf_probe_read_user(passed, sizeof(passed), (const void *)args->a[1]))
+		return false;
+	args->a[1] = passed[1];
+	args->a[2] = passed[2];
+	return true;
 }
 
 /* The calls on names. A function of its own: the stack of one that does all would be too large for Linux 6.12. */
@@ -351,10 +358,6 @@ static __noinline int call__by_names(u32 call, const struct call_args *args)
 		first.dirfd = args->a[0];
 		first.path = args->a[1];
 		return call__names(KAIROS_OP_CREATE, &first, NULL, args);
-	case CALL_SOCKET:
-		return call__socket(args);
-	case CALL_BIND:
-		return call__bind(args->a[1], args->a[2], args);
 	case CALL_RENAME:
 		if (!args->result && rename__is_idle(&first, &second))
 			return 0;

@@ -274,6 +274,10 @@ int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
 	case CALL_IOCTL:
 		op = ioctl__op(args.a[1]);
 		return op ? call__file(args.a[0], op, &args) : 0;
+	case CALL_BIND:
+		return call__bind(&args);
+	case CALL_SOCKET:
+		return socketcall__unpack(&args) ? call__bind(&args) : 0;
 	case CALL_MADVISE:
 		return args.a[2] == MADV_REMOVE ? call__unmapped(&args) : 0;
 	case CALL_PMADVISE:
