@@ -259,39 +259,54 @@ static bool ring_open(struct worker *worker, struct ring *ring)
 	return true;
 }
 
-/* Has one thing done, and waits for its end. As a system call returns. */
-static long ring_do(struct worker *worker, struct ring *ring, const struct io_uring_sqe *wanted)
+#define LAST 1 /* user_data of the request whose completion ends a chain */
+
+/* Submits requests and waits for the completion of the last one. Returns as a system call does: the first failure, else its result. */
+static long ring_chain(struct worker *worker, struct ring *ring, const struct io_uring_sqe *wanted, unsigned count)
 {
-	unsigned tail, head, flags = IORING_ENTER_GETEVENTS;
-	struct io_uring_cqe *cqe;
-	long result;
+	unsigned tail, head, i, flags = IORING_ENTER_GETEVENTS;
+	struct io_uring_cqe cqe = {0};
+	long result, failure = 0;
 
 	if (!ring_open(worker, ring)) {
 		errno = EOPNOTSUPP;
 		return -1;
 	}
 	tail = *ring->sq_tail;
-	ring->sqes[tail & *ring->sq_mask] = *wanted;
-	ring->sq_array[tail & *ring->sq_mask] = tail & *ring->sq_mask;
-	__atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
+	for (i = 0; i < count; i++) {
+		unsigned place = (tail + i) & *ring->sq_mask;
+
+		ring->sqes[place] = wanted[i];
+		ring->sqes[place].user_data = i == count - 1 ? LAST : 0;
+		ring->sq_array[place] = place;
+	}
+	__atomic_store_n(ring->sq_tail, tail + count, __ATOMIC_RELEASE);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (ring->sqpoll && __atomic_load_n(ring->sq_flags, __ATOMIC_RELAXED) & IORING_SQ_NEED_WAKEUP)
 		flags |= IORING_ENTER_SQ_WAKEUP;
 	do
-		result = syscall(SYS_io_uring_enter, ring->fd, ring->sqpoll ? 0 : 1, 1, flags, NULL, 0);
+		result = syscall(SYS_io_uring_enter, ring->fd, ring->sqpoll ? 0 : count, 1, flags, NULL, 0);
 	while (result < 0 && errno == EINTR);
 	if (result < 0)
 		return -1;
-	head = *ring->cq_head;
-	while (head == __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE))
-		usleep(100);
-	cqe = &ring->cqes[head & *ring->cq_mask];
-	result = cqe->res;
-	__atomic_store_n(ring->cq_head, head + 1, __ATOMIC_RELEASE);
-	if (result >= 0)
-		return result;
-	errno = (int)-result;
+	while (cqe.user_data != LAST) {
+		head = *ring->cq_head;
+		while (head == __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE))
+			usleep(100);
+		cqe = ring->cqes[head & *ring->cq_mask];
+		__atomic_store_n(ring->cq_head, head + 1, __ATOMIC_RELEASE);
+		if (cqe.res < 0 && !failure)
+			failure = cqe.res;
+	}
+	if (!failure)
+		return cqe.res;
+	errno = (int)-failure;
 	return -1;
+}
+
+static long ring_do(struct worker *worker, struct ring *ring, const struct io_uring_sqe *wanted)
+{
+	return ring_chain(worker, ring, wanted, 1);
 }
 
 static enum outcome ring_write(struct worker *worker, struct ring *ring)
@@ -340,6 +355,51 @@ enum outcome act_uring_fallocate(struct worker *worker)
 	outcome = size_of(file) ? worker_outcome(worker, ring_do(worker, &worker->rings[0], &wanted)) : SKIPPED;
 	close(file);
 	return outcome;
+}
+
+/* A write without a completion of its own. The request behind it tells when it is done. */
+enum outcome act_uring_silent(struct worker *worker)
+{
+	struct io_uring_sqe wanted[] = {
+	    {
+	        .opcode = IORING_OP_WRITE,
+	        .flags = IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_LINK,
+	        .addr = (uintptr_t)buffer,
+	    },
+	    {.opcode = IORING_OP_NOP},
+	};
+	enum outcome outcome;
+	int file = open_some(worker, O_WRONLY, &outcome);
+
+	if (file < 0)
+		return outcome;
+	wanted[0].len = (unsigned)random_size(worker);
+	wanted[0].off = (uint64_t)random_offset(worker, file);
+	wanted[0].fd = file;
+	if (random_below(worker, 2))
+		wanted[0].flags |= IOSQE_ASYNC;
+	worker_fill(worker, buffer, wanted[0].len);
+	worker_note(worker, "%u@%lu", wanted[0].len, (long)wanted[0].off);
+	outcome = worker_outcome(worker, ring_chain(worker, &worker->rings[0], wanted, 2));
+	close(file);
+	return outcome;
+}
+
+enum outcome act_uring_truncate(struct worker *worker)
+{
+	struct io_uring_sqe wanted = {.opcode = IORING_OP_OPENAT, .fd = AT_FDCWD, .open_flags = O_WRONLY | O_TRUNC};
+	char path[64], whole[PATH_MAX];
+	struct stat status;
+	long result;
+
+	if (!worker_pick(worker, FILES, path) ||
+	    stat(worker_absolute(worker, worker->dataset, path, whole), &status) || !status.st_size)
+		return SKIPPED;
+	wanted.addr = (uintptr_t)whole;
+	result = ring_do(worker, &worker->rings[0], &wanted);
+	if (result >= 0)
+		close((int)result);
+	return worker_outcome(worker, result);
 }
 
 /* Names are made, changed and removed without a system call for it, too. */

@@ -29,6 +29,8 @@
 	UNCALLED(uring_sqpoll, 4) \
 	UNCALLED(uring_fallocate, 2) \
 	UNCALLED(uring_names, 5) \
+	UNCALLED(uring_silent, 3) \
+	UNCALLED(uring_truncate, 2) \
 	CHANGE(splice, 4) \
 	CHANGE(sendfile, 4) \
 	CHANGE(copy_file_range, 4) \
@@ -71,6 +73,11 @@
 	CHANGE(acl, 3) \
 	CHANGE(chattr, 3) \
 	CHANGE(project, 2) \
+	CHANGE(bind, 3) \
+	CHANGE(handle_truncate, 2) \
+	CHANGE(remove_page, 2) \
+	CHANGE(setxattrat, 3) \
+	CHANGE(compat_chmod, 3) \
 	STILL(read, 8) \
 	STILL(look, 8) \
 	STILL(open_only, 5) \
