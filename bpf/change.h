@@ -374,6 +374,7 @@ static __noinline int change__mark(struct change *c)
 	}
 	if (c->op & KAIROS_OPS_CHANGE) {
 		epoch = slot__note(s, &m, c->op, &dirtied);
+		slot__doubt(s, slot, &m, c->op, &dirtied);
 		if (c->early)
 			WRITE_ONCE(s->early_ns, m.now);
 	} else {

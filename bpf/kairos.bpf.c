@@ -7,5 +7,6 @@
 #include "vfs_contents.h"
 #include "vfs_names.h"
 #include "zfs.h"
+#include "zfs_layout.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

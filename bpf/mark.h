@@ -60,6 +60,24 @@ struct {
 	__type(value, struct kairos_control);
 } control SEC(".maps");
 
+/* Set before load: the zfs module has no BTF, and `layout` says where its fields are. */
+const volatile bool zfs_by_layout = false;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct kairos_layout);
+} layout SEC(".maps");
+
+static __always_inline struct kairos_layout *layout__get(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&layout, &zero);
+}
+
 static __always_inline struct kairos_control *control__get(void)
 {
 	u32 zero = 0;
@@ -181,6 +199,26 @@ static __always_inline u64 slot__note(struct kairos_slot *s, const struct moment
 		return epoch;
 	}
 	return slot__mark(s, m, commit, dirtied);
+}
+
+/*
+ * A change is done, so OpenZFS has reported its transaction group: the slot is dirty, unless a snapshot came in between. If
+ * it is not, the programs may read the wrong fields, or the kernel left a kprobe out. It then counts as one that no
+ * transaction group has, and a check asks ZFS itself.
+ */
+static __always_inline void slot__doubt(struct kairos_slot *s, u32 slot, const struct moment *m, u32 op, bool *dirtied)
+{
+	struct kairos_layout *l;
+
+	if (!zfs_by_layout || op == KAIROS_OP_STORE || !(READ_ONCE(s->flags) & KAIROS_SLOT_TXG) ||
+	    READ_ONCE(s->dirty_txg) > READ_ONCE(s->captured_txg))
+		return;
+	l = layout__get();
+	if (!l || slot >= KAIROS_SLOTS)
+		return;
+	/* Counted before the mark: a check that finds the mark finds the count. */
+	__sync_fetch_and_add(&l->untold[slot], 1);
+	slot__raise(s, m, dirtied);
 }
 
 /* Whether the slot is dirty, as far as the programs can tell. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Probe set `zfs`: OpenZFS's own word on what is dirty, by transaction group (docs/facts.md, "One probe sees every
- * change"). It needs the module's BTF.
+ * change"). These programs need the module's BTF; those in zfs_layout.h do the same without it.
  */
 #ifndef KAIROS_ZFS_H
 #define KAIROS_ZFS_H
@@ -65,13 +65,18 @@ struct {
 	__type(value, u8);
 } noisy SEC(".maps");
 
-static __always_inline struct kairos_slot *dataset__slot(struct dsl_dataset *ds)
+static __always_inline struct kairos_slot *guid__slot(u64 guid)
 {
-	struct dsl_dataset_phys *phys = BPF_CORE_READ(ds, ds_dbuf, db_data);
-	u64 guid = BPF_CORE_READ(phys, ds_guid);
 	u32 *slot = bpf_map_lookup_elem(&datasets, &guid);
 
 	return slot ? bpf_map_lookup_elem(&slots, slot) : NULL;
+}
+
+static __always_inline struct kairos_slot *dataset__slot(struct dsl_dataset *ds)
+{
+	struct dsl_dataset_phys *phys = BPF_CORE_READ(ds, ds_dbuf, db_data);
+
+	return guid__slot(BPF_CORE_READ(phys, ds_guid));
 }
 
 static __always_inline void zfs__fired(u32 probe)
@@ -98,22 +103,12 @@ static __always_inline bool tx__is_upkeep(struct dmu_tx *tx)
  * Called when an object of a dataset is first dirtied in a transaction group. That group will not be closed before the
  * change is done, and a snapshot holds the groups up to its own: so what counts is the number, not the time.
  */
-SEC("fentry/dsl_dataset_dirty")
-int BPF_PROG(zfs__dirty, struct dsl_dataset *ds, struct dmu_tx *tx)
+static __always_inline int slot__dirty(struct kairos_slot *s, u64 txg, bool is_upkeep)
 {
-	u64 id = bpf_get_current_pid_tgid(), now, txg, old;
-	struct kairos_slot *s;
+	u64 id = bpf_get_current_pid_tgid(), now, old;
 	struct scratch *sc;
 
-	zfs__fired(KAIROS_PROBE_ZFS_DIRTY);
-	/* The pool's own objects have no dataset. */
-	if (!ds)
-		return 0;
-	s = dataset__slot(ds);
-	if (!s)
-		return 0;
-	txg = BPF_CORE_READ(tx, tx_txg);
-	if (tx__is_upkeep(tx)) {
+	if (is_upkeep) {
 		raise(&s->upkeep_txg, txg);
 		return 0;
 	}
@@ -137,6 +132,19 @@ int BPF_PROG(zfs__dirty, struct dsl_dataset *ds, struct dmu_tx *tx)
 	if (sc)
 		scratch__send(sc, 0, true);
 	return 0;
+}
+
+SEC("fentry/dsl_dataset_dirty")
+int BPF_PROG(zfs__dirty, struct dsl_dataset *ds, struct dmu_tx *tx)
+{
+	struct kairos_slot *s;
+
+	zfs__fired(KAIROS_PROBE_ZFS_DIRTY);
+	/* The pool's own objects have no dataset. */
+	if (!ds)
+		return 0;
+	s = dataset__slot(ds);
+	return s ? slot__dirty(s, BPF_CORE_READ(tx, tx_txg), tx__is_upkeep(tx)) : 0;
 }
 
 /* How the names of Kairos's snapshots begin; set before load. */
@@ -194,9 +202,8 @@ int BPF_PROG(zfs__swap, struct dsl_dataset *clone, struct dsl_dataset *ds, struc
  * A volume is one object, so zfs__dirty() hears of it once in a transaction group, that is every few seconds under
  * constant writes. When it has come to rest only each write tells. None of this is needed to know that it is dirty.
  */
-static __always_inline int volume__touch(struct zvol_state *volume)
+static __always_inline int volume__touch(struct kairos_slot *s)
 {
-	struct kairos_slot *s = dataset__slot(BPF_CORE_READ(volume, zv_objset, os_dsl_dataset));
 	struct moment m = {.now = bpf_ktime_get_ns()};
 
 	m.begun = m.now;
@@ -208,14 +215,14 @@ static __always_inline int volume__touch(struct zvol_state *volume)
 SEC("fentry/zvol_log_write")
 int BPF_PROG(zfs__volume_write, struct zvol_state *volume)
 {
-	return volume__touch(volume);
+	return volume__touch(dataset__slot(BPF_CORE_READ(volume, zv_objset, os_dsl_dataset)));
 }
 
 /* A discard, or a write of zeros. */
 SEC("fentry/zvol_log_truncate")
 int BPF_PROG(zfs__volume_discard, struct zvol_state *volume)
 {
-	return volume__touch(volume);
+	return volume__touch(dataset__slot(BPF_CORE_READ(volume, zv_objset, os_dsl_dataset)));
 }
 
 static __always_inline int noise__begin(u32 dev)

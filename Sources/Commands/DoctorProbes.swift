@@ -7,6 +7,8 @@ extension Doctor {
         var isComplete: Bool
         var blindSpots: [String]
         var leftOut: [LeftOutProgram]
+        /// The fields of the zfs module are still to be found.
+        var seeksLayout: Bool
     }
 
     /// Tries every set: the one that 'kairos run' takes, and what is to say of all.
@@ -26,7 +28,7 @@ extension Doctor {
                     .success(
                         Tried(
                             set: set, isComplete: probes.isComplete, blindSpots: probes.blindSpots,
-                            leftOut: probes.leftOut)))
+                            leftOut: probes.leftOut, seeksLayout: probes.layout != .none)))
             } catch { results.append(.failure(error)) }
         }
         let working = results.compactMap { try? $0.get() }
@@ -49,7 +51,13 @@ extension Doctor {
 
     private static func findings(of tried: Tried, isTaken: Bool, _ verbose: Bool) -> [Finding] {
         let verdict = isTaken ? "loads, attaches and fires; 'kairos run' takes it" : "works too"
-        var findings = [Finding(status: .ok, subject: "probes", detail: "\(tried.set.rawValue): \(verdict)")]
+        let layout =
+            tried.seeksLayout
+            ? "; the zfs module has no BTF, so Kairos works as with the set vfs until its first snapshot proves what it reads"
+            : ""
+        var findings = [
+            Finding(status: .ok, subject: "probes", detail: "\(tried.set.rawValue): \(verdict)\(layout)")
+        ]
         let warned = tried.leftOut.filter(\.isWorthAWarning)
         findings += warned.map { program in
             Finding(

@@ -31,7 +31,8 @@ extension Daemon {
                 // An audit asks what was missed; what is in the cache of a device was not ZFS's to tell.
                 flushesVolume: dataset.isVolume && !attempt.isAudit,
                 groups: AttemptWork.Groups(slots: probes.slots, slot: dataset.slot), lastTaken: dataset.lastTaken,
-                mustAsk: dataset.mustAskSince != nil, slight: dataset.slight, upkeep: dataset.upkeep,
+                mustAsk: dataset.mustAskSince != nil || probes.layout != .none, untold: dataset.untoldSettled,
+                slight: dataset.slight, upkeep: dataset.upkeep,
                 properties: properties(of: attempt))
             if attempt.isCheck {
                 summary.checks += 1
@@ -74,7 +75,7 @@ extension Daemon {
             summary: dataset.summary, mapped: dataset.mapped,
             changes: slot.changes + dataset.resolvedChanges, hidden: slot.hidden, epochStarted: dataset.epochStarted,
             isAudit: isCheck && dataset.isAuditAlone && dataset.summary.isEmpty && !dataset.isFirst,
-            detail: dataset.detail)
+            detail: dataset.detail, untold: probes.slots.groups(dataset.slot).untold)
         dataset.isAuditAlone = false
         dataset.epoch = probes.slots.advanceEpoch(dataset.slot)
         dataset.epochStarted = started
@@ -167,12 +168,18 @@ extension Daemon {
         let isOfNow = dataset.isOfNow(attempt)
         if let captured = result.captured, isOfNow { probes.slots.raiseCaptured(dataset.slot, to: captured) }
         if hasAnswered, isOfNow { dataset.mustAskSince = nil }
+        if hasAnswered {
+            dataset.untoldSettled = attempt.untold
+            if attempt.isCheck { warnOfUnseen(dataset) }
+        }
         if hasAnswered { dataset.missing = nil }
         switch result.outcome {
         case .snapshot(let taken):
             let failures = dataset.policy.consecutiveFailures
             _ = dataset.policy.handle(succeeded, now: now)
             self.succeeded(dataset, attempt, taken, finished: result.finished, failures: failures)
+            dataset.hasDoubtedUntold = false
+            prove(by: taken, of: dataset, attempt)
             checkAgain(dataset, attempt, result.flush, now)
         case .verdict where !attempt.isCheck:
             // It was taken, and held nothing: what the check had found was upkeep of ZFS's own.
@@ -281,6 +288,7 @@ extension Daemon {
         dataset.isFailing = false
         dataset.missed = nil
         dataset.slight = nil
+        dataset.hasDoubtedUntold = false
         _ = dataset.policy.handle(.unchanged(started: Instant(nanoseconds: attempt.started)), now: now)
         dataset.changesCaptured = attempt.changes
         dataset.hiddenCaptured = attempt.hidden

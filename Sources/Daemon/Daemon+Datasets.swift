@@ -62,11 +62,20 @@ extension Daemon {
     /// From the moment on that OpenZFS has been seen to call the probe of its transaction groups, they tell. Until then
     /// the marks do, and those that there are still count.
     func trustGroups() {
+        // What was written to a volume before is in nobody's count.
+        if probes.findLayout() { for dataset in watched.values where dataset.isVolume { ask(dataset) } }
         guard !hasGroups, probes.hasGroups else { return }
         hasGroups = true
         // What was dirtied before was not told of.
         mustReadSlots = true
         for dataset in watched.values { setFlags(of: dataset) }
+    }
+
+    /// Only ZFS itself knows whether the dataset changed.
+    func ask(_ dataset: WatchedDataset) {
+        let now = SystemClock.monotonic()
+        dataset.mustAskSince = now
+        suspect(dataset, at: now)
     }
 
     private func followCommits() {

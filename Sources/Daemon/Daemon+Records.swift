@@ -291,6 +291,7 @@ extension Daemon {
             for dataset in watched.values { dataset.mustAskSince = now }
         }
         if lost > 0 || new.missedRuns > counters.missedRuns { suspectAll(at: now) }
+        if new.doubts > counters.doubts { doubtLayout(new.doubts) }
         if new.zfsCommandsLost > counters.zfsCommandsLost {
             list()
             doubt(.captures(nil), at: now)

@@ -24,6 +24,7 @@ public final class Daemon {
         case journal(Journal.Report)
         case snapshots(SnapshotListing)
         case stamped(UInt64, SnapshotStamps?)
+        case proof(LayoutProof)
         case stop
     }
 
@@ -64,6 +65,8 @@ public final class Daemon {
     let refusedProbes: [ProbeError]
     /// Transaction groups tell: their probe has been seen to fire.
     var hasGroups = false
+    /// A snapshot's `createtxg` is being asked for, to prove what the programs read.
+    var isProving = false
     /// When ZFS's figures are compared with what the probes said, next time.
     var nextAudit: UInt64?
     /// When snapshots that no rule keeps are looked for, next time; and whether that is under way.
@@ -345,6 +348,13 @@ public final class Daemon {
                 first: Instant(nanoseconds: first), last: Instant(nanoseconds: last), commit: isCommit(last),
                 begun: slot.begun == 0 ? nil : Instant(nanoseconds: slot.begun)),
             now: time)
+        if let groups = slot.groups, !groups.isDirty, groups.untold != dataset.untoldSettled, !dataset.hasDoubtedUntold
+        {
+            // It may be in a snapshot, or none at all, as a directory made below .zfs/snapshot. Once only: the check's answer
+            // has to hold while further ones come.
+            dataset.hasDoubtedUntold = true
+            _ = dataset.policy.handle(.doubted(at: time), now: time)
+        }
     }
 
     private func takeSignals() {
@@ -444,12 +454,16 @@ public final class Daemon {
 
     private func handle(_ message: Message) {
         switch message {
-        case .attempts(let results): for result in results { finish(result) }
+        case .attempts(let results):
+            // A check leads past what the programs look for.
+            trustGroups()
+            for result in results { finish(result) }
         case .resolved(let records): take(records)
         case .listed(let result): take(result)
         case .pruned(let result): take(result)
         case .snapshots(let listing): take(listing)
         case .stamped(let guid, let stamps): take(stamps, of: guid)
+        case .proof(let proof): take(proof)
         case .flushed(let guid):
             // What it wrote back may have come too late for the snapshot that did not wait for it.
             guard let dataset = watched[guid] else { break }

@@ -20,6 +20,8 @@ public struct ProbeCounters: Hashable, Sendable {
     public var filtered: UInt64 = 0
     /// Runs that the kernel left out, since the program ran on that CPU already.
     public var missedRuns: UInt64 = 0
+    /// Fields of the zfs module that could not be read, or could not be true: each may have been a change.
+    public var doubts: UInt64 = 0
 
     public init() {}
 }

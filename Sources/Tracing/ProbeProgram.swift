@@ -16,12 +16,14 @@ struct ProbeProgram {
         case tracepoint(String)
         /// A function of the kernel.
         case function(String, [Argument] = [])
-        /// A function of the zfs module.
+        /// A function of the zfs module, by its BTF.
         case module(String)
+        /// A function of the zfs module, by a kprobe.
+        case symbol(String)
 
         var name: String {
             switch self {
-            case .tracepoint(let name), .function(let name, _), .module(let name): name
+            case .tracepoint(let name), .function(let name, _), .module(let name), .symbol(let name): name
             }
         }
 
@@ -29,7 +31,7 @@ struct ProbeProgram {
         var description: String {
             switch self {
             case .tracepoint(let name): "tracepoint \(name)"
-            case .function(let name, _), .module(let name): "\(name)()"
+            case .function(let name, _), .module(let name), .symbol(let name): "\(name)()"
             }
         }
     }

@@ -22,8 +22,9 @@ public enum ProbeError: Error, Sendable, CustomStringConvertible {
     /// The set loads, but without programs whose changes another set sees.
     case incomplete(ProbeSet, [LeftOutProgram])
     case noBTF
-    /// The zfs module is not loaded, or was built without BTF.
+    /// The zfs module is not loaded.
     case noModule
+    /// It was built without BTF, and nothing keeps it from being replaced while programs are on its functions.
     case noModuleBTF
 
     public var description: String {
@@ -33,8 +34,8 @@ public enum ProbeError: Error, Sendable, CustomStringConvertible {
                 + "boot one with CONFIG_DEBUG_INFO_BTF=y"
         case .noModule: "probe set zfs: the kernel has no zfs module loaded"
         case .noModuleBTF:
-            "probe set zfs: the zfs module has no BTF (\(KernelSupport.moduleBTFPath)): it was built where there was no "
-                + "vmlinux beside the kernel's headers"
+            "probe set zfs: the zfs module has no BTF (\(KernelSupport.moduleBTFPath)), and cannot be kept loaded: "
+                + "/dev/zfs cannot be opened"
         case .kernel(let set, let error) where set != .syscalls && error.errno == .notPermitted:
             "probe set \(set.rawValue): this kernel refuses programs on its own functions (fentry: \(error.errno))"
         case .kernel(let set, let error): "probe set \(set.rawValue): \(error)"
@@ -74,6 +75,12 @@ extension ProbeSet {
         }
     }
 
+    /// As `programs`, for a zfs module that is read in this way.
+    func programs(_ access: ModuleAccess) -> [ProbeProgram] {
+        self == .zfs && access.isByLayout
+            ? Self.functions + Self.always + Self.moduleByLayout + Self.noise : programs
+    }
+
     /// Those that a trace needs. Transaction groups tell nobody who did what: `zfs` is as `vfs`.
     func programs(for trace: TraceSelection) -> [ProbeProgram] {
         var programs = self == .syscalls ? Self.systemCalls : Self.functions
@@ -95,7 +102,7 @@ extension ProbeSet {
 
     /// Every program of the object.
     static let everyProgram: Set<String> = Set(
-        (allCases.flatMap(\.programs) + [closes] + tracedFunctions + processes).map(\.name))
+        (allCases.flatMap(\.programs) + moduleByLayout + [closes] + tracedFunctions + processes).map(\.name))
 
     /// Without it a change that was done before a snapshot, by a call that ended after it, may make an empty one.
     private static let beginnings = ProbeProgram("syscalls__begin", .tracepoint("sys_enter"), blindSpot: "")
@@ -235,16 +242,44 @@ extension ProbeSet {
     private static let compatIoctl = "__ia32_compat_sys_ioctl"
     #endif
 
-    private static let module = [
-        ProbeProgram("zfs__dirty", .module("dsl_dataset_dirty"), blindSpot: "changes", absence: .refusesSet),
+    private static let module =
+        [
+            ProbeProgram("zfs__dirty", .module("dsl_dataset_dirty"), blindSpot: "changes", absence: .refusesSet),
+            ProbeProgram(
+                "zfs__snapshot", .module("dsl_dataset_snapshot_sync_impl"), blindSpot: "snapshots", absence: .refusesSet
+            ),
+            ProbeProgram(
+                "zfs__swap", .module("dsl_dataset_clone_swap_sync_impl"),
+                blindSpot: "rollbacks (one soon after a change makes an empty snapshot)"),
+            // Without them a volume under constant writes seems to rest between two transaction groups.
+            ProbeProgram("zfs__volume_write", .module("zvol_log_write"), blindSpot: ""),
+            ProbeProgram("zfs__volume_discard", .module("zvol_log_truncate"), blindSpot: ""),
+        ] + noise
+
+    /// The same for a module without BTF.
+    private static let moduleByLayout = [
+        ProbeProgram("zfs__dirty_by", .symbol("dsl_dataset_dirty"), blindSpot: "changes", absence: .refusesSet),
         ProbeProgram(
-            "zfs__snapshot", .module("dsl_dataset_snapshot_sync_impl"), blindSpot: "snapshots", absence: .refusesSet),
+            "zfs__snapshot_by", .symbol("dsl_dataset_snapshot_sync_impl"), blindSpot: "snapshots",
+            absence: .refusesSet),
         ProbeProgram(
-            "zfs__swap", .module("dsl_dataset_clone_swap_sync_impl"),
+            "zfs__swap_by", .symbol("dsl_dataset_clone_swap_sync_impl"),
             blindSpot: "rollbacks (one soon after a change makes an empty snapshot)"),
-        // Without them a volume under constant writes seems to rest between two transaction groups.
-        ProbeProgram("zfs__volume_write", .module("zvol_log_write"), blindSpot: ""),
-        ProbeProgram("zfs__volume_discard", .module("zvol_log_truncate"), blindSpot: ""),
+        ProbeProgram("zfs__volume_write_by", .symbol("zvol_log_write"), blindSpot: ""),
+        ProbeProgram("zfs__volume_discard_by", .symbol("zvol_log_truncate"), blindSpot: ""),
+        // Where the module's structures have their fields. Without it the set would never be relied on.
+        ProbeProgram(
+            "zfs__find_dataset", .symbol("dsl_dataset_stats"), blindSpot: "the fields of datasets",
+            absence: .refusesSet),
+        ProbeProgram(
+            "zfs__find_txg", .symbol("dmu_tx_create_assigned"), blindSpot: "the fields of transactions",
+            absence: .refusesSet),
+        ProbeProgram(
+            "zfs__find_txg_entry", .symbol("dmu_tx_create_assigned"), blindSpot: "the fields of transactions",
+            absence: .refusesSet, end: "zfs__find_txg"),
+    ]
+
+    private static let noise = [
         // A thread whose end is not seen would pass for noisy from then on, and its changes for none.
         ProbeProgram(
             "zfs__atime", .function("touch_atime"),

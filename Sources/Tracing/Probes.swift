@@ -22,12 +22,28 @@ public final class Probes {
     private let object: BPFObject
     private let control: ControlBlock
     private var traced: Set<TracedTree> = []
+    private let access: ModuleAccess
+    private let module: HeldModule?
     /// Which one it is.
     public let kind: ProbeSet
     public let slots: SlotTable
     public let ring: RingBuffer
     /// Programs of the set that are not in use, those that nothing is missed without too.
     public private(set) var leftOut: [LeftOutProgram] = []
+
+    /// Keeps the zfs module loaded: a kprobe does not, and is gone for good when the module is.
+    private final class HeldModule {
+        private let device: FileDescriptor
+
+        init?() {
+            guard let device = try? FileDescriptor.open("/dev/zfs", .readWrite, options: .closeOnExec) else {
+                return nil
+            }
+            self.device = device
+        }
+
+        deinit { try? device.close() }
+    }
 
     /// Links cannot be moved into an array by themselves.
     private final class AttachedProgram {
@@ -86,19 +102,28 @@ public final class Probes {
     public convenience init(
         _ set: ProbeSet, mode: Mode, ringBytes: Int = 1 << 20, prefix: String = "kairos-"
     ) throws(ProbeError) {
-        let programs = if case .trace(let selection) = mode { set.programs(for: selection) } else { set.programs }
-        try self.init(set, programs, mode: mode, ringBytes: ringBytes, prefix: prefix)
+        let access = ModuleAccess.ofThisHost
+        let programs =
+            if case .trace(let selection) = mode { set.programs(for: selection) } else { set.programs(access) }
+        try self.init(set, programs, access, mode: mode, ringBytes: ringBytes, prefix: prefix)
     }
 
     /// As above, with these programs.
     init(
-        _ set: ProbeSet, _ programs: [ProbeProgram], mode: Mode, ringBytes: Int = 1 << 20, prefix: String = "kairos-"
+        _ set: ProbeSet, _ programs: [ProbeProgram], _ access: ModuleAccess = .ofThisHost, mode: Mode,
+        ringBytes: Int = 1 << 20, prefix: String = "kairos-"
     ) throws(ProbeError) {
         guard let types = KernelTypes() else { throw .noBTF }
+        var held: HeldModule?
         if set == .zfs {
             guard KernelSupport.zfsModule != nil else { throw .noModule }
-            guard access(KernelSupport.moduleBTFPath, R_OK) == 0 else { throw .noModuleBTF }
+            if access.isByLayout {
+                held = HeldModule()
+                guard held != nil else { throw .noModuleBTF }
+            }
         }
+        module = held
+        self.access = access
         kind = set
         var choice = try ProgramChoice(set, programs) { program in
             for hook in program.hooks {
@@ -110,13 +135,20 @@ public final class Probes {
             }
             return nil
         }
-        object = try Self.load(&choice, mode, ringBytes: ringBytes, prefix: prefix)
+        object = try Self.load(&choice, mode, access, ringBytes: ringBytes, prefix: prefix)
         do throws(BPFError) {
             control = ControlBlock(try object.mappedArray("control"))
-            slots = SlotTable(slots: try object.mappedArray("slots"), devices: try object.mappedArray("devices"))
+            let layout = kind == .zfs && access.isByLayout ? LayoutTable(try object.mappedArray("layout")) : nil
+            slots = SlotTable(
+                slots: try object.mappedArray("slots"), devices: try object.mappedArray("devices"), layout: layout)
             ring = try object.ringBuffer("ring")
             if case .trace(let selection) = mode { try Self.choose(selection, object) }
         } catch { throw .kernel(set, error) }
+        if kind == .zfs, case .forged(let forged) = access {
+            slots.withLayout { $0.use(forged) }
+        } else if kind == .zfs, access.isByLayout {
+            layout = .sought
+        }
         for name in choice.attachOrder { try attach(name, &choice) }
         try calibrate(&choice)
         leftOut = choice.leftOut
@@ -156,11 +188,11 @@ public final class Probes {
     /// Loads what `choice` wants. libbpf loads all programs of an object or none: each that the kernel refuses costs another
     /// object, without it.
     private static func load(
-        _ choice: inout ProgramChoice, _ mode: Mode, ringBytes: Int, prefix: String
+        _ choice: inout ProgramChoice, _ mode: Mode, _ access: ModuleAccess, ringBytes: Int, prefix: String
     ) throws(ProbeError) -> BPFObject {
         while true {
             do throws(BPFError) {
-                let object = try open(choice, mode, ringBytes: ringBytes, prefix: prefix)
+                let object = try open(choice, mode, access, ringBytes: ringBytes, prefix: prefix)
                 try object.load()
                 return object
             } catch { try choice.refuse(error.program, error) }
@@ -169,13 +201,14 @@ public final class Probes {
 
     /// The object with what its programs are to know, not loaded yet.
     private static func open(
-        _ choice: ProgramChoice, _ mode: Mode, ringBytes: Int, prefix: String
+        _ choice: ProgramChoice, _ mode: Mode, _ access: ModuleAccess, ringBytes: Int, prefix: String
     ) throws(BPFError) -> BPFObject {
         var size = 0
         let address = kairos_object_programs(&size)
         let image = UnsafeRawBufferPointer(start: address, count: size)
         let object = try BPFObject(image: image.bytes, name: "kairos")
         if case .trace(let selection) = mode { try configure(object, choice.set, selection) }
+        try object.setConstant("zfs_by_layout", to: UInt8(choice.set == .zfs && access.isByLayout ? 1 : 0))
         // One that is longer would match too much: what lies behind it is the time.
         var name = [UInt8](repeating: 0, count: Int(KAIROS_PREFIX))
         for (index, byte) in prefix.utf8.prefix(name.count - 1).enumerated() { name[index] = byte }
@@ -254,6 +287,8 @@ public final class Probes {
         switch hook {
         case .tracepoint(let name): return types.hasTracepoint(name) ? found : nil
         case .module(let name): return types.moduleHasFunction("zfs", name) ? found : nil
+        // Whether it is there, its attachment tells.
+        case .symbol: return found
         case .function(let name, let arguments):
             guard types.hasFunction(name) else { return nil }
             for argument in arguments {
@@ -278,8 +313,63 @@ public final class Probes {
         set { control.commits = newValue }
     }
 
-    /// Whether OpenZFS's own functions have been seen to call the programs on them; until then they are not relied on.
-    public var hasGroups: Bool { kind == .zfs && control.fired(KAIROS_PROBE_ZFS_DIRTY) }
+    /// Whether OpenZFS's own functions have been seen to call the programs on them, and these to read the right fields; until
+    /// then they are not relied on.
+    public var hasGroups: Bool { kind == .zfs && control.fired(KAIROS_PROBE_ZFS_DIRTY) && layout == .none }
+
+    /// What is known of the zfs module's structures, where its BTF does not say it.
+    public enum LayoutState: Hashable, Sendable {
+        /// Nothing is missing: BTF says it, or a snapshot's transaction group has proven it.
+        case none
+        /// No program has come by a watched dataset and a transaction yet.
+        case sought
+        /// The programs read it. A snapshot's `createtxg` is to prove them right.
+        case unproven
+        /// They read the wrong fields.
+        case refuted
+    }
+
+    public private(set) var layout = LayoutState.none
+    /// Since when the programs read it, CLOCK_MONOTONIC nanoseconds.
+    public private(set) var layoutSince: UInt64?
+    private var disproofs = 0
+
+    /// Has the programs read by what they have found, as soon as there is one place for each field.
+    ///
+    /// - Returns: whether that is from now on.
+    public func findLayout() -> Bool {
+        guard layout == .sought else { return false }
+        let found = slots.withLayout { table in
+            guard let layout = ZFSLayout(table.evidence) else { return false }
+            table.use(layout)
+            return true
+        }
+        guard found == true else { return false }
+        layoutSince = SystemClock.monotonic()
+        layout = .unproven
+        return true
+    }
+
+    /// Compares the transaction group of a snapshot as the programs have read it with what ZFS says. Another snapshot, or a
+    /// rollback, may have come right after it: one that differs is no disproof yet.
+    public func prove(_ captured: UInt64, createTXG: UInt64) {
+        guard layout == .unproven else { return }
+        if captured == createTXG, captured > 0 {
+            layout = .none
+            return
+        }
+        disproofs += 1
+        if disproofs >= 3 { refuteLayout() }
+    }
+
+    /// So many fields that could not be read, or could not be true, are no coincidence.
+    public static let doubtLimit: UInt64 = 16
+
+    /// The programs read nothing of the zfs module any more.
+    public func refuteLayout() {
+        slots.withLayout { $0.use(nil) }
+        layout = .refuted
+    }
 
     /// Whether what is written to volumes is seen.
     public var seesVolumes: Bool { kind == .zfs }
@@ -303,6 +393,7 @@ public final class Probes {
         for attached in links where attached.name != "syscalls__process_exit" {
             counters.missedRuns += (try? object.recursionMisses(program: attached.name)) ?? 0
         }
+        counters.doubts = slots.withLayout { $0.doubts } ?? 0
         return counters
     }
 }

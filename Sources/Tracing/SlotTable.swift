@@ -38,6 +38,9 @@ public struct TransactionGroups: Hashable, Sendable {
     public var upkeep: UInt64
     /// CLOCK_MONOTONIC nanoseconds of the change that made `dirty` pass `captured`.
     public var dirtied: UInt64
+    /// How many changes OpenZFS did not report, though it should have: they are marked. 0 with the module's BTF, where the
+    /// kernel counts each run of a program that it leaves out.
+    public var untold: UInt64 = 0
 
     /// Whether there is a change that no snapshot of ours holds.
     public var isDirty: Bool { dirty > captured }
@@ -55,12 +58,14 @@ public final class SlotTable: Sendable {
 
     private let slots: MappedArray
     private let devices: MappedArray
+    private let layout: LayoutTable?
     /// A removed entry: never equal to a device, and not the end of a search.
     private static let tombstone = UInt64(UInt32.max)
 
-    init(slots: consuming MappedArray, devices: consuming MappedArray) {
+    init(slots: consuming MappedArray, devices: consuming MappedArray, layout: consuming LayoutTable? = nil) {
         self.slots = slots
         self.devices = devices
+        self.layout = layout
     }
 
     public func read(_ slot: Int) -> SlotReading {
@@ -90,7 +95,23 @@ public final class SlotTable: Sendable {
         return TransactionGroups(
             dirty: dirty, captured: slots.load64(at: base + Field.captured),
             foreign: slots.load64(at: base + Field.foreign), noise: slots.load64(at: base + Field.noise),
-            upkeep: slots.load64(at: base + Field.upkeep), dirtied: slots.load64(at: base + Field.dirtied))
+            upkeep: slots.load64(at: base + Field.upkeep), dirtied: slots.load64(at: base + Field.dirtied),
+            untold: untold(slot))
+    }
+
+    private func untold(_ slot: Int) -> UInt64 {
+        switch layout {
+        case .some(let layout): layout.untold(slot)
+        case .none: 0
+        }
+    }
+
+    /// What is known of the zfs module's structures; nil where its BTF says it.
+    func withLayout<Result>(_ body: (borrowing LayoutTable) -> Result) -> Result? {
+        switch layout {
+        case .some(let layout): body(layout)
+        case .none: nil
+        }
     }
 
     /// ZFS says that everything up to this group is in a snapshot.

@@ -12,6 +12,32 @@ import Testing
 
 @Suite("A slot that goes to another dataset")
 struct SlotReuseTests {
+    @Test("a change that OpenZFS did not report is asked about, whatever transaction groups say")
+    func untold() async throws {
+        let memory = try SlotMemory()
+        let fake = try FakeZFS()
+        // More than 64 KiB: for less a second question follows.
+        try fake.answer(#"if [ "$1" = get ]; then echo 1000000; fi"#)
+        memory.table.reset(3, wakesAtCommit: false, wakesAtRecords: false)
+        memory.table.setFlags(3, wakesAtCommit: false, wakesAtRecords: false, hasGroups: true)
+        try memory.dirty(3, in: 500)
+        memory.table.raiseCaptured(3, to: 500)
+        let check = ChangeCheck(fake.command(), flavour: .kernel)
+        func verdict(after untold: UInt64) async -> ChangeVerdict? {
+            let job = AttemptWork.Job(
+                guid: 1, serial: 1, dataset: "tank/a", mapped: MappedFiles(), mounted: nil,
+                groups: AttemptWork.Groups(slots: memory.table, slot: 3), lastTaken: nil, mustAsk: false,
+                untold: untold, slight: nil, upkeep: nil, properties: [])
+            let result = await AttemptWork.check(job, by: check, isAudit: false, flush: nil)
+            if case .verdict(let verdict) = result.outcome { return verdict } else { return nil }
+        }
+        #expect(await verdict(after: 0) == .unchanged(.groups))
+        try memory.leaveUntold(3)
+        #expect(await verdict(after: 0) == .changed)
+        #expect(await verdict(after: 1) == .unchanged(.groups), "that one was asked about")
+        #expect(memory.table.groups(4).untold == 0)
+    }
+
     @Test("the answer of a check that began before captures nothing of the new one")
     func lateCheck() async throws {
         let memory = try SlotMemory()
