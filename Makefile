@@ -15,7 +15,7 @@ BPFOBJ  := $(OBJECTS)/kairos.bpf.o $(OBJECTS)/empty.bpf.o
 RELEASE := .build/release/kairos
 
 .DEFAULT_GOAL := build
-.PHONY: help deps bpf build debug test test-model test-unit test-integration test-random vm test-vm vm-shell test-oracle coverage demo bench bench-trace format lint install uninstall clean
+.PHONY: help deps bpf build debug test test-model test-unit test-integration test-random vm test-vm test-kernels vm-shell test-oracle coverage demo bench bench-trace format lint install uninstall clean
 
 .DELETE_ON_ERROR:
 
@@ -47,8 +47,11 @@ VM_TESTS := CoverageTests|PruneTests/(thinning|bookmark)|RestoreTests/(lookup|cl
 # in `make test-vm`.
 VM_LEAVE_OUT := zfs-2.3=RecoveryTests/stamped|/TraceTests/|OtherWaysTests/(loop|nfs|overlay)|VolumeTests/(rollback|recursive)|ImportTests \
 	zfs-2.1=PathTests|RootTests|SyncTests|OtherWaysTests/destroyed
-# The guest with the newest kernel runs only what a new kernel may break.
-VM_ONLY := zfs-2.4=KernelTests/(loads|returns|doctor|shows)|CoverageTests
+# The guest with the newest OpenZFS runs only what a new kernel may break, the guests without OpenZFS whether each set loads and what
+# it shows.
+KERNEL_TESTS := KernelTests/(loads|noModule|returns|shows)
+VM_ONLY := zfs-2.4=KernelTests/(loads|doctor)|CoverageTests linux=$(KERNEL_TESTS)
+test: VM_GUESTS = zfs linux-oldest linux-newest
 test: export ONLY = $(VM_ONLY)
 test: export FILTER = $(VM_TESTS)
 test: export LEAVE_OUT = $(VM_LEAVE_OUT)
@@ -73,11 +76,17 @@ test-random: debug ## run the tests with random input on COUNT new seeds each (S
 		{ echo "Each failure above names its test and seed. To run one again: make test-random SEED=number FILTER=test."; \
 		echo "Add the seed to the fixed ones of the test, in its TestSeeds.of()."; exit 1; }
 
-vm: ## prepare the virtual machines (GUEST=zfs-2.4: one of them)
-	@Tests/VM/prepare $(GUEST)
+vm: ## prepare the virtual machines (GUEST=zfs-2.4: one of them; GUEST=linux: those of test-kernels)
+	@Tests/VM/prepare $(or $(GUEST),zfs linux-oldest linux-newest)
 
 test-vm: debug ## run the tests on a real pool in them (FILTER=, GUEST=)
-	@FILTER='$(FILTER)' Tests/VM/test $(GUEST)
+	@FILTER='$(FILTER)' Tests/VM/test $(or $(GUEST),$(VM_GUESTS))
+
+test-kernels: debug ## make docs/kernels.md: every probe set on each minor kernel version that Debian has
+	@rm -rf .build/kernels && mkdir -p .build/kernels
+	COVERAGE=.build/kernels ONLY='linux=$(KERNEL_TESTS)' Tests/VM/test linux
+	Tests/kernels $$(ls .build/kernels/*.tsv | sort -V) >.build/kernels/kernels.md
+	cp .build/kernels/kernels.md docs/kernels.md
 
 vm-shell: debug ## a shell in one of them (CMD=: run that instead)
 	@Tests/VM/run $(or $(GUEST),zfs-2.3) $(if $(CMD),-- sh -c '$(subst ','\'',$(CMD))')

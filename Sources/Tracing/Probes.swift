@@ -30,6 +30,8 @@ public final class Probes {
     public let ring: RingBuffer
     /// Programs of the set that are not in use, those that nothing is missed without too.
     public private(set) var leftOut: [LeftOutProgram] = []
+    /// Programs in use, and the hook of each.
+    private(set) var hooks: [String: String] = [:]
 
     /// Keeps the zfs module loaded: a kprobe does not, and is gone for good when the module is.
     private final class HeldModule {
@@ -152,6 +154,9 @@ public final class Probes {
         for name in choice.attachOrder { try attach(name, &choice) }
         try calibrate(&choice)
         leftOut = choice.leftOut
+        for item in choice.wanted where links.contains(where: { $0.name == item.program.name }) {
+            hooks[item.program.name] = item.hook.name
+        }
         if case .trace(let selection) = mode { setTrees(selection.trees ?? []) }
         control.ready = true
     }

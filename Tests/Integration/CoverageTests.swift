@@ -150,13 +150,6 @@ extension IntegrationTests {
 /// The rows of the table, for `Tests/coverage`.
 enum CoverageReport {
     static func add(_ set: ProbeSet, _ operation: String, _ sight: String, _ detail: String) {
-        guard let path = getenv("KAIROS_COVERAGE").map({ String(cString: $0) }) else { return }
-        let line = [set.rawValue, operation, sight, detail.split(separator: "\n").first.map(String.init) ?? ""]
-            .map { SafeText.line($0) }.joined(separator: "\t")
-        guard
-            let file = try? FileDescriptor.open(
-                FilePath(path), .writeOnly, options: [.create, .append], permissions: .ownerReadWrite)
-        else { return }
-        _ = try? file.closeAfter { try file.writeAll((line + "\n").utf8) }
+        ReportRows.add("KAIROS_COVERAGE", [set.rawValue, operation, sight, detail])
     }
 }

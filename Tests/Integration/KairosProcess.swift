@@ -260,10 +260,12 @@ final class KairosProcess: Sendable {
 
 /// Waits for a condition, asking again and again. False when it did not come true.
 func wait(for limit: Duration, until condition: () async throws -> Bool) async rethrows -> Bool {
-    let deadline = ContinuousClock.now + limit
+    let start = ContinuousClock.now
     while try await !condition() {
-        if ContinuousClock.now > deadline { return false }
-        try? await Task.sleep(for: .milliseconds(5))
+        let elapsed = ContinuousClock.now - start
+        if elapsed > limit { return false }
+        // The longer it takes the less often: an emulated machine would do little but look.
+        try? await Task.sleep(for: min(max(.milliseconds(5), elapsed / 20), .milliseconds(100)))
     }
     return true
 }

@@ -15,23 +15,41 @@ struct KernelTests {
     static let sets: [ProbeSet] = (OpenZFS.isInKernel ? [.zfs] : []) + traced
     static let traced: [ProbeSet] = [.vfs, .syscalls]
 
+    /// A set in place, and what its programs did when files were changed.
+    private struct Loaded {
+        var leftOut: [LeftOutProgram]
+        /// Of each program in use.
+        var hooks: [String: String]
+        /// How often each program of the kernel ran, by the name that the kernel has of it.
+        var runs: [String: UInt64]
+    }
+
     /// What came of loading each set, once: the verifier takes seconds in an emulated machine.
-    private static let outcomes: [ProbeSet: Result<[LeftOutProgram], ProbeError>] = {
-        var outcomes: [ProbeSet: Result<[LeftOutProgram], ProbeError>] = [:]
+    private static let outcomes: [ProbeSet: Result<Loaded, ProbeError>] = {
+        var outcomes: [ProbeSet: Result<Loaded, ProbeError>] = [:]
         for set in sets {
             do throws(ProbeError) {
-                outcomes[set] = .success(try Probes(set, mode: .watch, ringBytes: 1 << 16).leftOut)
+                let probes = try Probes(set, mode: .watch, ringBytes: 1 << 16)
+                let runs = KernelReport.runs {
+                    for place in places {
+                        guard let directory = try? makeDirectory(in: place) else { continue }
+                        _ = try? doAll(in: directory, type: place.type)
+                        removeTree(directory)
+                    }
+                }
+                outcomes[set] = .success(Loaded(leftOut: probes.leftOut, hooks: probes.hooks, runs: runs))
             } catch { outcomes[set] = .failure(error) }
         }
         return outcomes
     }()
 
     /// A kernel that refuses fentry altogether, as one under some hypervisors does, has only the set `syscalls`; and a zfs module
-    /// that was built without types has no set `zfs`.
+    /// that was built without types has no set `zfs`. The kernels of docs/kernels.md have to take every set.
     private static func isAllowed(_ set: ProbeSet) -> Bool {
         switch outcomes[set] {
         case .failure(.noModuleBTF): false
-        case .failure(.kernel(_, let reason)): set == .syscalls || reason.errno != .notPermitted
+        case .failure(.kernel(_, let reason)):
+            set == .syscalls || reason.errno != .notPermitted || KernelReport.isWanted
         default: true
         }
     }
@@ -39,8 +57,47 @@ struct KernelTests {
     @Test("each probe set loads, attaches and fires, and lacks nothing", arguments: sets)
     func loads(set: ProbeSet) throws {
         guard Self.isAllowed(set) else { return }
-        let leftOut = try #require(try Self.outcomes[set]?.get())
-        #expect(leftOut.filter(\.isWorthAWarning).map(\.blindSpotAndReason) == [])
+        let outcome = try #require(Self.outcomes[set])
+        if case .failure(let error) = outcome { KernelReport.add(set, "set", "-", "refused", error.description) }
+        let loaded = try outcome.get()
+        for program in set.programs { Self.report(program, of: loaded, as: set) }
+        #expect(loaded.leftOut.filter(\.isWorthAWarning).map(\.blindSpotAndReason) == [])
+        let first = set == .syscalls ? "syscalls__exit" : "vfs__write"
+        #expect((loaded.runs[first] ?? 0) > 0, "\(loaded.runs)")
+    }
+
+    @Test("without a zfs module the set zfs says so", .enabled(if: !OpenZFS.isInKernel))
+    func noModule() {
+        do throws(ProbeError) {
+            _ = try Probes(.zfs, mode: .watch)
+            Issue.record("it loads")
+        } catch {
+            guard case .noModule = error else {
+                Issue.record("\(error)")
+                return
+            }
+            KernelReport.add(.zfs, "set", "-", "not here", error.description)
+        }
+    }
+
+    private static func report(_ program: ProbeProgram, of loaded: Loaded, as set: ProbeSet) {
+        let name = program.name
+        func add(_ state: String, _ detail: String = "") {
+            KernelReport.add(set, "program", name, state, detail)
+        }
+        if let absent = loaded.leftOut.first(where: { $0.program == name }) {
+            switch absent.reason {
+            case .noHook(let hook): add(absent.blindSpot.isEmpty ? "not needed" : "no hook", "has no \(hook)")
+            case .noEnd(let end): add("not needed", "\(end) is not in use")
+            case .silent: add("silent", "attached, and never called")
+            case .refused(let error): add("refused", "\(error)")
+            }
+        } else if let hook = loaded.hooks[name] {
+            let isSibling = hook != program.hooks[0].name
+            add(KernelReport.hasRun(name, loaded.runs) == true ? "ran" : "attached", isSibling ? hook : "")
+        } else {
+            add("not needed", "stands in for \(program.standsInFor ?? "another"), which runs")
+        }
     }
 
     @Test("what functions return is known from the kernel's types")
@@ -73,26 +130,65 @@ struct KernelTests {
         }
     }
 
-    @Test("each set shows each operation on files once", arguments: traced)
+    /// File systems on which this can make a directory: one in memory, and one that writes pages back: in the guests ext4.
+    private static let places: [(type: String, parent: String)] = ["/dev/shm", "/root"].compactMap { parent in
+        guard let type = type(of: parent), ["tmpfs", "ext4", "xfs", "btrfs"].contains(type) else { return nil }
+        return (type, parent)
+    }
+
+    private static func makeDirectory(in place: (type: String, parent: String)) throws -> String {
+        var template = Array((place.parent + "/kairos-kernel-XXXXXX").utf8CString)
+        guard mkdtemp(&template) != nil else { throw CallError(call: "mkdtemp", errno: Errno(rawValue: errno)) }
+        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// Does everything that there is to do in a directory.
+    private static func doAll(in directory: String, type: String) throws -> [TraceDeed] {
+        var work = TraceDeeds(directory: directory)
+        // The failures take a program more, which takes long to check.
+        try work.doAll(hasFailures: !KernelReport.isWanted)
+        // tmpfs has no writeback, and does not tell of its dirty pages.
+        return work.done.filter { $0.op != "store" || type != "tmpfs" }
+    }
+
+    @Test("each set shows each operation on files once, on tmpfs and on a disk", arguments: traced)
     func shows(set: ProbeSet) async throws {
         guard Self.isAllowed(set) else { return }
-        // tmpfs has no writeback, and does not tell of its dirty pages; what an overlay does below itself is shown too.
-        let hasWriteback = Self.type(of: "/root").map(["ext4", "xfs", "btrfs"].contains) ?? false
-        var template = Array(((hasWriteback ? "/root" : "/dev/shm") + "/kairos-kernel-XXXXXX").utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        let directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        defer { removeTree(directory) }
-        var deeds: [TraceDeed] = []
-        let options = ["--probes", set.rawValue, "--op", "all", "--failed", "--pid", "\(getpid())", directory]
-        let lines = try await TraceRun.lines(options, in: directory) { _ in
-            var work = TraceDeeds(directory: directory)
-            try work.doAll(hasFailures: true)
-            deeds = work.done
+        if KernelReport.isWanted { #expect(Self.places.map(\.type) == ["tmpfs", "ext4"]) }
+        let directories = try Self.places.map(Self.makeDirectory)
+        defer { directories.forEach(removeTree) }
+        let first = try #require(directories.first)
+        var options = ["--probes", set.rawValue, "--op", "all", "--pid", "\(getpid())", "--follow"]
+        if !KernelReport.isWanted { options.append("--failed") }
+        var (done, runs): ([[TraceDeed]], [String: UInt64]) = ([], [:])
+        let lines = try await TraceRun.lines(options + directories, in: first, isChecked: !KernelReport.isWanted) { _ in
+            runs = KernelReport.runs {
+                done = zip(directories, Self.places).compactMap { try? Self.doAll(in: $0, type: $1.type) }
+            }
         }
-        if !hasWriteback { deeds.removeAll { $0.op == "store" } }
-        #expect(
-            lines.map { "\($0.op) \($0.oldPath.map { $0 + " -> " } ?? "")\($0.path ?? "?")" }
-                == deeds.map(\.description))
+        let shown = lines.map { "\($0.op) \($0.oldPath.map { $0 + " -> " } ?? "")\($0.path ?? "?")" }
+        for (index, deeds) in done.enumerated() {
+            let names = deeds.map(\.description)
+            #expect(names.count > 20)
+            let seen = shown.filter { $0.contains(directories[index]) }
+            let count = names.count - seen.difference(from: names).removals.count
+            KernelReport.add(set, "operations", Self.places[index].type, "\(count) of \(names.count)", "")
+        }
+        #expect(shown == done.joined().map(\.description))
+        #expect(done.count == directories.count)
+        Self.reportTrace(set, runs)
+    }
+
+    /// The programs that only a trace has: whether they are in the kernel meanwhile, and ran.
+    private static func reportTrace(_ set: ProbeSet, _ runs: [String: UInt64]) {
+        var selection = TraceSelection()
+        selection.processes = [UInt32(getpid())]
+        selection.followsChildren = true
+        let others = Set(set.programs.map(\.name))
+        for program in set.programs(for: selection) where !others.contains(program.name) {
+            let state = KernelReport.hasRun(program.name, runs).map { $0 ? "ran" : "attached" } ?? "not in use"
+            KernelReport.add("\(set.rawValue), trace", "program", program.name, state, "")
+        }
     }
 
     private static func type(of path: String) -> String? {
