@@ -300,7 +300,7 @@ _Static_assert(sizeof(struct kairos_devices) == 32768, "shared with user space")
 _Static_assert(sizeof(struct kairos_control) == 128, "shared with user space");
 _Static_assert(sizeof(struct kairos_record) == 160, "shared with user space");
 _Static_assert(sizeof(struct kairos_repeat) == 64, "shared with user space");
-_Static_assert(sizeof(((struct kairos_layout *)0)->untold) == KAIROS_SLOTS * sizeof(__u64), "one for each slot");
+_Static_assert(sizeof(((struct kairos_layout *)0)->unreported) == KAIROS_SLOTS * sizeof(__u64), "one for each slot");
 _Static_assert(KAIROS_PROBES <= 64, "a bit each in `fired`");
 
 #endif

@@ -35,7 +35,7 @@ struct kairos_layout {
 	/* Fields that could not be read, or that cannot be true: a change may have been missed. */
 	__u64 doubts;
 	/* Of each slot, changes that the programs on the kernel's functions saw, and OpenZFS did not report. */
-	__u64 untold[1024];
+	__u64 unreported[1024];
 };
 
 _Static_assert(sizeof(struct kairos_layout) == 16 + 9 * 8 + 1024 * 8, "shared with user space");

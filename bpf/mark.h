@@ -217,7 +217,7 @@ static __always_inline void slot__doubt(struct kairos_slot *s, u32 slot, const s
 	if (!l || slot >= KAIROS_SLOTS)
 		return;
 	/* Counted before the mark: a check that finds the mark finds the count. */
-	__sync_fetch_and_add(&l->untold[slot], 1);
+	__sync_fetch_and_add(&l->unreported[slot], 1);
 	slot__raise(s, m, dirtied);
 }
 

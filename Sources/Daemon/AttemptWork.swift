@@ -19,7 +19,7 @@ enum AttemptWork {
         /// What the programs say may lack something: ZFS has to be asked.
         var mustAsk: Bool
         /// How many changes OpenZFS had not reported when ZFS itself was asked last: with more it has to be asked again.
-        var untold: UInt64 = 0
+        var unreported: UInt64 = 0
         /// So little was written that the snapshot is not wanted if it equals the one before.
         var slight: ChangeVerdict.Slight?
         /// So little was no change.
@@ -111,7 +111,7 @@ enum AttemptWork {
     static func verdict(_ check: ChangeCheck, of job: Job, isAudit: Bool) async -> Verdict {
         let groups = job.groups.now
         let isClean =
-            !job.mustAsk && job.groups.tell && !groups.isDirty && groups.untold == job.untold
+            !job.mustAsk && job.groups.tell && !groups.isDirty && groups.unreported == job.unreported
         if isClean, isAudit, groups.hasNoise { return await noisy(check, of: job) }
         // Of the time before the first capture they know nothing.
         if isClean, !isAudit, groups.captured > 0, groups.noise <= groups.captured {

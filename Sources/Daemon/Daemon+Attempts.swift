@@ -31,7 +31,7 @@ extension Daemon {
                 // An audit asks what was missed; what is in the cache of a device was not ZFS's to tell.
                 flushesVolume: dataset.isVolume && !attempt.isAudit,
                 groups: AttemptWork.Groups(slots: probes.slots, slot: dataset.slot), lastTaken: dataset.lastTaken,
-                mustAsk: dataset.mustAskSince != nil || probes.layout != .none, untold: dataset.untoldSettled,
+                mustAsk: dataset.mustAskSince != nil || probes.layout != .none, unreported: dataset.unreportedSettled,
                 slight: dataset.slight, upkeep: dataset.upkeep,
                 properties: properties(of: attempt))
             if attempt.isCheck {
@@ -75,7 +75,7 @@ extension Daemon {
             summary: dataset.summary, mapped: dataset.mapped,
             changes: slot.changes + dataset.resolvedChanges, hidden: slot.hidden, epochStarted: dataset.epochStarted,
             isAudit: isCheck && dataset.isAuditAlone && dataset.summary.isEmpty && !dataset.isFirst,
-            detail: dataset.detail, untold: probes.slots.groups(dataset.slot).untold)
+            detail: dataset.detail, unreported: probes.slots.groups(dataset.slot).unreported)
         dataset.isAuditAlone = false
         dataset.epoch = probes.slots.advanceEpoch(dataset.slot)
         dataset.epochStarted = started
@@ -169,7 +169,7 @@ extension Daemon {
         if let captured = result.captured, isOfNow { probes.slots.raiseCaptured(dataset.slot, to: captured) }
         if hasAnswered, isOfNow { dataset.mustAskSince = nil }
         if hasAnswered {
-            dataset.untoldSettled = attempt.untold
+            dataset.unreportedSettled = attempt.unreported
             if attempt.isCheck { warnOfUnseen(dataset) }
         }
         if hasAnswered { dataset.missing = nil }
@@ -178,7 +178,7 @@ extension Daemon {
             let failures = dataset.policy.consecutiveFailures
             _ = dataset.policy.handle(succeeded, now: now)
             self.succeeded(dataset, attempt, taken, finished: result.finished, failures: failures)
-            dataset.hasDoubtedUntold = false
+            dataset.doubtsUnreported = false
             prove(by: taken, of: dataset, attempt)
             checkAgain(dataset, attempt, result.flush, now)
         case .verdict where !attempt.isCheck:
@@ -288,7 +288,7 @@ extension Daemon {
         dataset.isFailing = false
         dataset.missed = nil
         dataset.slight = nil
-        dataset.hasDoubtedUntold = false
+        dataset.doubtsUnreported = false
         _ = dataset.policy.handle(.unchanged(started: Instant(nanoseconds: attempt.started)), now: now)
         dataset.changesCaptured = attempt.changes
         dataset.hiddenCaptured = attempt.hidden

@@ -348,11 +348,12 @@ public final class Daemon {
                 first: Instant(nanoseconds: first), last: Instant(nanoseconds: last), commit: isCommit(last),
                 begun: slot.begun == 0 ? nil : Instant(nanoseconds: slot.begun)),
             now: time)
-        if let groups = slot.groups, !groups.isDirty, groups.untold != dataset.untoldSettled, !dataset.hasDoubtedUntold
+        if let groups = slot.groups, !groups.isDirty, groups.unreported != dataset.unreportedSettled,
+            !dataset.doubtsUnreported
         {
             // It may be in a snapshot, or none at all, as a directory made below .zfs/snapshot. Once only: the check's answer
             // has to hold while further ones come.
-            dataset.hasDoubtedUntold = true
+            dataset.doubtsUnreported = true
             _ = dataset.policy.handle(.doubted(at: time), now: time)
         }
     }

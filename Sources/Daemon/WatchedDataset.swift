@@ -30,7 +30,7 @@ final class WatchedDataset {
         var isAudit: Bool
         var detail: Detail
         /// The slot's count of changes that OpenZFS did not report, when it began.
-        var untold: UInt64 = 0
+        var unreported: UInt64 = 0
     }
 
     /// What the journal is told of the changes of an epoch.
@@ -126,9 +126,9 @@ final class WatchedDataset {
     /// Since then only ZFS's own figures tell whether it changed, CLOCK_MONOTONIC nanoseconds: what the programs say may lack something.
     var mustAskSince: UInt64?
     /// The slot's count of changes that OpenZFS did not report, when ZFS itself last told whether anything changed.
-    var untoldSettled: UInt64 = 0
+    var unreportedSettled: UInt64 = 0
     /// Such a change has made a check come before the next snapshot.
-    var hasDoubtedUntold = false
+    var doubtsUnreported = false
     /// When the last snapshot's epoch ended, CLOCK_MONOTONIC nanoseconds.
     var lastCaptured: UInt64?
     /// The last snapshot that was taken of it since the watch began.

@@ -40,7 +40,7 @@ public struct TransactionGroups: Hashable, Sendable {
     public var dirtied: UInt64
     /// How many changes OpenZFS did not report, though it should have: they are marked. 0 with the module's BTF, where the
     /// kernel counts each run of a program that it leaves out.
-    public var untold: UInt64 = 0
+    public var unreported: UInt64 = 0
 
     /// Whether there is a change that no snapshot of ours holds.
     public var isDirty: Bool { dirty > captured }
@@ -96,12 +96,12 @@ public final class SlotTable: Sendable {
             dirty: dirty, captured: slots.load64(at: base + Field.captured),
             foreign: slots.load64(at: base + Field.foreign), noise: slots.load64(at: base + Field.noise),
             upkeep: slots.load64(at: base + Field.upkeep), dirtied: slots.load64(at: base + Field.dirtied),
-            untold: untold(slot))
+            unreported: unreported(slot))
     }
 
-    private func untold(_ slot: Int) -> UInt64 {
+    private func unreported(_ slot: Int) -> UInt64 {
         switch layout {
-        case .some(let layout): layout.untold(slot)
+        case .some(let layout): layout.unreported(slot)
         case .none: 0
         }
     }

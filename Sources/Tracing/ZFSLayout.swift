@@ -113,7 +113,7 @@ struct LayoutTable: ~Copyable, Sendable {
     var doubts: UInt64 { memory.load64(at: Self.offset(\.doubts)) }
 
     /// Changes of a slot's dataset that OpenZFS did not report, by the programs on the kernel's functions.
-    func untold(_ slot: Int) -> UInt64 { memory.load64(at: Self.offset(\.untold) + slot * 8) }
+    func unreported(_ slot: Int) -> UInt64 { memory.load64(at: Self.offset(\.unreported) + slot * 8) }
 
     private static func offset(_ field: PartialKeyPath<kairos_layout>) -> Int {
         guard let offset = MemoryLayout<kairos_layout>.offset(of: field) else { preconditionFailure("not stored") }

@@ -22,7 +22,7 @@ struct NoisyAuditTests {
         let mounted = try #require(MountTable(mounts, hasKernelZFS: true).dataset(named: "tank/a"))
         let job = AttemptWork.Job(
             guid: 1, serial: 1, dataset: "tank/a", mapped: MappedFiles(), mounted: mounted,
-            groups: AttemptWork.Groups(slots: memory.table, slot: 0), lastTaken: nil, mustAsk: false, untold: 0,
+            groups: AttemptWork.Groups(slots: memory.table, slot: 0), lastTaken: nil, mustAsk: false, unreported: 0,
             slight: nil,
             upkeep: nil, properties: [])
         return await AttemptWork.verdict(ChangeCheck(fake.command(), flavour: .kernel), of: job, isAudit: true)

@@ -38,8 +38,8 @@ final class SlotMemory: Sendable {
     func dirty(_ slot: Int, in group: UInt64) throws { try store(group, \.dirty_txg, slot) }
 
     /// Does what a program does that finds a change of the slot's dataset which ZFS did not report.
-    func leaveUntold(_ slot: Int) throws {
-        let place = try #require(MemoryLayout<kairos_layout>.offset(of: \.untold)) + slot * 8
+    func leaveUnreported(_ slot: Int) throws {
+        let place = try #require(MemoryLayout<kairos_layout>.offset(of: \.unreported)) + slot * 8
         layout.store64(layout.load64(at: place) + 1, at: place)
     }
 

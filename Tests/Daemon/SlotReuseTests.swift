@@ -13,7 +13,7 @@ import Testing
 @Suite("A slot that goes to another dataset")
 struct SlotReuseTests {
     @Test("a change that OpenZFS did not report is asked about, whatever transaction groups say")
-    func untold() async throws {
+    func unreported() async throws {
         let memory = try SlotMemory()
         let fake = try FakeZFS()
         // More than 64 KiB: for less a second question follows.
@@ -23,19 +23,19 @@ struct SlotReuseTests {
         try memory.dirty(3, in: 500)
         memory.table.raiseCaptured(3, to: 500)
         let check = ChangeCheck(fake.command(), flavour: .kernel)
-        func verdict(after untold: UInt64) async -> ChangeVerdict? {
+        func verdict(after unreported: UInt64) async -> ChangeVerdict? {
             let job = AttemptWork.Job(
                 guid: 1, serial: 1, dataset: "tank/a", mapped: MappedFiles(), mounted: nil,
                 groups: AttemptWork.Groups(slots: memory.table, slot: 3), lastTaken: nil, mustAsk: false,
-                untold: untold, slight: nil, upkeep: nil, properties: [])
+                unreported: unreported, slight: nil, upkeep: nil, properties: [])
             let result = await AttemptWork.check(job, by: check, isAudit: false, flush: nil)
             if case .verdict(let verdict) = result.outcome { return verdict } else { return nil }
         }
         #expect(await verdict(after: 0) == .unchanged(.groups))
-        try memory.leaveUntold(3)
+        try memory.leaveUnreported(3)
         #expect(await verdict(after: 0) == .changed)
         #expect(await verdict(after: 1) == .unchanged(.groups), "that one was asked about")
-        #expect(memory.table.groups(4).untold == 0)
+        #expect(memory.table.groups(4).unreported == 0)
     }
 
     @Test("the answer of a check that began before captures nothing of the new one")

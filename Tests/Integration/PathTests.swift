@@ -9,7 +9,7 @@ extension IntegrationTests {
     )
     struct PathTests {
         /// Snapshots without detail: only transaction groups reported the change.
-        private static let untold = Atomic(0)
+        private static let unreported = Atomic(0)
 
         @Test("however the file is named", arguments: PathCase.all)
         func path(_ named: PathCase) async throws {
@@ -28,7 +28,7 @@ extension IntegrationTests {
                 if snapshot.calls == 0, OpenZFS.isInKernel {
                     // On a slow machine the quiet time can pass after ZFS dirtied its transaction group and before the call
                     // returns to the probe. More than two such cases in a run are a failure.
-                    #expect(Self.untold.add(1, ordering: .relaxed).newValue <= 2, "\(snapshot)")
+                    #expect(Self.unreported.add(1, ordering: .relaxed).newValue <= 2, "\(snapshot)")
                 } else {
                     #expect(snapshot.changes?[kind] == 1, "\(snapshot)")
                 }
