@@ -11,7 +11,7 @@ extension IntegrationTests {
     struct ImportTests {
         /// Kairos on these, until it has looked at each: the datasets that it snapshotted, with the triggers, by name. They are
         /// compared side by side, and the first to be done is told of first.
-        /// It audits meanwhile, each dataset twice on average.
+        /// It audits meanwhile, each dataset once on average even on a machine so slow that most audits come late.
         private func look(at names: [String], set: ProbeSet) async throws -> [String] {
             let options = ["run", "--json", "--probes", set.rawValue, "--audit", "1s"] + .prompt
             return try await KairosProcess.run(options + names) { kairos in
@@ -21,7 +21,7 @@ extension IntegrationTests {
                 // Nothing tells of an audit that finds nothing. Seven are due by then, and counted at the end.
                 try await Task.sleep(for: .seconds(8))
                 let (status, summary) = try await kairos.stop()
-                #expect((summary?.audits ?? 0) >= UInt64(2 * names.count), "\(kairos.transcript)")
+                #expect((summary?.audits ?? 0) >= UInt64(names.count), "\(kairos.transcript)")
                 #expect(summary?.missed == 0, "\(kairos.transcript)")
                 #expect(status.isSuccess, "\(kairos.transcript)")
                 #expect(summary?.failures == 0, "\(kairos.transcript)")
