@@ -160,7 +160,6 @@ enum kairos_probe {
 	KAIROS_PROBE_FOLIO,
 	KAIROS_PROBE_EXIT,
 	KAIROS_PROBE_IO_URING_COMPLETE,
-	KAIROS_PROBE_IO_URING_SUBMIT,
 	KAIROS_PROBE_CLOSE,
 	/* Probe set `vfs`, by the kernel's functions. */
 	KAIROS_PROBE_WRITE,
@@ -195,6 +194,8 @@ enum kairos_probe {
 	/* Probe set `zfs`. */
 	KAIROS_PROBE_ZFS_DIRTY,
 	KAIROS_PROBE_ZFS_SNAPSHOT,
+	/* Recordings hold these numbers: further ones come last. */
+	KAIROS_PROBE_IO_URING_SUBMIT,
 	KAIROS_PROBES
 };
 

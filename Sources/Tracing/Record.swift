@@ -187,6 +187,7 @@ public struct Probe: RawRepresentable, Hashable, Sendable {
             (KAIROS_PROBE_SYSCALLS, "sys_exit"),
             (KAIROS_PROBE_CLOSE, "sys_enter"),
             (KAIROS_PROBE_FOLIO, "writeback_dirty_folio"),
+            (KAIROS_PROBE_EXIT, "sched_process_exit"),
             (KAIROS_PROBE_IO_URING_COMPLETE, "io_uring_complete"),
             (KAIROS_PROBE_IO_URING_SUBMIT, "io_uring_submit_req"),
             (KAIROS_PROBE_WRITE, "vfs_write"),

@@ -205,7 +205,7 @@ extension IntegrationTests {
         @Test("what a client of the kernel's NFS server does is a change of the exported dataset", arguments: served)
         func nfs(set: ProbeSet) async throws {
             // The client sends a change in several requests, and takes its time.
-            let times = ["--quiet", "2s", "--min-interval", "50ms", "--max-delay", "20s"]
+            let times = ["--quiet", "5s", "--min-interval", "50ms", "--max-delay", "40s"]
             try await withKairos(set, on: "shared", times: times, { try await $0.zfs("create", $0.name("shared")) }) {
                 fixture, kairos in
                 let server = try NFSServer(exporting: fixture.path("shared"))
@@ -260,7 +260,7 @@ extension IntegrationTests {
                 rmdir(merged)
             }
             // To copy a file up takes several steps and an fsync.
-            let times = ["--quiet", "2s", "--min-interval", "50ms", "--max-delay", "20s"]
+            let times = ["--quiet", "5s", "--min-interval", "50ms", "--max-delay", "40s"]
             try await withKairos(set, on: "layers", times: times, prepare) { fixture, kairos in
                 let layers = fixture.path("layers")
                 let layout = "lowerdir=\(lower),upperdir=\(layers)/upper,workdir=\(layers)/work"

@@ -118,12 +118,13 @@ struct RecordingTests {
         #expect(Operations.named.enumerated().allSatisfy { $0.element.operation.rawValue == 1 << UInt32($0.offset) })
         #expect(
             Probe.names.map { "\($0)" } == [
-                "sys_exit", "writeback_dirty_folio", "", "io_uring_complete", "sys_enter", "vfs_write", "vfs_writev",
-                "vfs_iter_write", "vfs_iocb_iter_write", "__kernel_write_iter", "generic_write_checks",
+                "sys_exit", "writeback_dirty_folio", "sched_process_exit", "io_uring_complete", "sys_enter",
+                "vfs_write",
+                "vfs_writev", "vfs_iter_write", "vfs_iocb_iter_write", "__kernel_write_iter", "generic_write_checks",
                 "iter_file_splice_write", "io_write", "aio_complete_rw", "vfs_copy_file_range", "vfs_clone_file_range",
                 "vfs_fallocate", "notify_change", "do_filp_open", "vfs_create", "vfs_mkdir", "vfs_mknod", "vfs_symlink",
                 "vfs_link", "vfs_unlink", "vfs_rmdir", "vfs_rename", "vfs_setxattr", "vfs_set_acl", "vfs_fileattr_set",
-                "sys_ioctl", "__fput", "vfs_fsync_range", "vm_mmap_pgoff", "", "",
+                "sys_ioctl", "__fput", "vfs_fsync_range", "vm_mmap_pgoff", "", "", "io_uring_submit_req",
             ])
     }
 
