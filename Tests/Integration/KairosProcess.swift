@@ -31,7 +31,7 @@ final class KairosProcess: Sendable {
 
     /// How long a condition may take. Generous: it only has to tell slow from never. The verifier alone takes half a minute in an
     /// emulated machine, and a minute and more when its host has something else to do.
-    static let patience = Duration.seconds(180)
+    static let patience = Duration.seconds(400)
 
     /// The executable that was built together with the tests.
     static var executable: String {
