@@ -62,7 +62,7 @@ extension Daemon {
     /// From the moment on that OpenZFS has been seen to call the probe of its transaction groups, they tell. Until then
     /// the marks do, and those that there are still count.
     func trustGroups() {
-        // What was written to a volume before is in nobody's count.
+        // Writes to a volume before this moment were not counted.
         if probes.findLayout() { for dataset in watched.values where dataset.isVolume { ask(dataset) } }
         guard !hasGroups, probes.hasGroups else { return }
         hasGroups = true

@@ -67,7 +67,7 @@ extension Daemon {
         }
     }
 
-    /// Nothing counts any more that was read of the module. What it told of is asked of ZFS.
+    /// Drops everything that the programs read by these offsets. Kairos asks ZFS about the datasets they reported.
     private func distrust(_ reason: String) {
         hasGroups = false
         for dataset in watched.values {
