@@ -4,8 +4,8 @@ import Glibc
 import Synchronization
 import SystemPackage
 
-/// Signals that ask a benchmark to end. It stops at its next step and removes what it made, which may take as long as ZFS takes. A
-/// second signal ends the program at once.
+/// Signals that ask a benchmark to end. It stops at its next step and removes what it made, which may take as long as ZFS takes
+/// (the command has ended by then, see `Worker`). A second signal ends the program at once.
 public final class Interruption: Sendable {
     /// There is one set of handlers in a process.
     public static let shared = Interruption()
@@ -16,9 +16,6 @@ public final class Interruption: Sendable {
     }
 
     private static let signals = [SIGINT, SIGTERM, SIGHUP]
-    /// How long it may take before a word is said about it, milliseconds.
-    private static let patience: Int32 = 900
-
     private let state = Mutex(State())
 
     /// Whether a signal came since `begin()`.
@@ -57,22 +54,19 @@ public final class Interruption: Sendable {
     }
 
     private func watch(_ caught: CInt) {
-        var isTold = false
         while true {
-            let first = state.withLock { $0.first }
             var waiting = pollfd(fd: caught, events: Int16(POLLIN), revents: 0)
-            let ready = poll(&waiting, 1, first != 0 && !isTold ? Self.patience : -1)
-            if ready == 0 {
-                isTold = true
-                Self.say("cleaning up; a second signal ends it at once, and what it made stays")
-            }
-            let number = ready > 0 ? kairos_signals_next(caught) : 0
+            guard poll(&waiting, 1, -1) > 0 else { continue }
+            let number = kairos_signals_next(caught)
             guard number != 0 else { continue }
-            guard first == 0 else {
+            let isFirst = state.withLock { state in
+                defer { if state.first == 0 { state.first = number } }
+                return state.first == 0
+            }
+            guard isFirst else {
                 Self.say("stopped before clean-up ended")
                 _exit(128 + number)
             }
-            state.withLock { $0.first = number }
         }
     }
 

@@ -42,6 +42,7 @@ public struct Kairos: ParsableCommand {
         do {
             var command = try parseAsRoot()
             if command is any LooksBack { trouble = LookStatus.trouble.rawValue }
+            if command is any CleansUpLong { Worker.start() }
             try command.run()
         } catch {
             status = exitCode(for: error).rawValue
@@ -68,3 +69,13 @@ extension DeletedCommand: LooksBack {}
 extension CatCommand: LooksBack {}
 extension DiffCommand: LooksBack {}
 extension ListCommand: LooksBack {}
+
+/// A command that makes pools and datasets for itself, and removes them after a signal too, which may take ZFS long.
+protocol CleansUpLong {}
+
+extension BenchAllCommand: CleansUpLong {}
+extension CronBenchCommand: CleansUpLong {}
+extension CostBenchCommand: CleansUpLong {}
+extension TraceBenchCommand: CleansUpLong {}
+extension RecoveryBenchCommand: CleansUpLong {}
+extension DemoCommand: CleansUpLong {}

@@ -138,19 +138,67 @@ extension IntegrationTests {
             try await KairosProcess.run(arguments) { try await interrupt($0, by: signal, in: parent) }
         }
 
-        private func interrupt(_ bench: KairosProcess, by signal: Signal, in parent: String) async throws {
-            var directory: String?
+        /// The process that does the work, and its directory, once it has begun.
+        private func worker(of bench: KairosProcess, in parent: String) async throws -> (pid: pid_t, directory: String)
+        {
+            var found: (pid_t, String)?
             let hasBegun = await wait(for: KairosProcess.patience) {
-                directory = bench.pid.map { "\(parent)/kairos-bench-recovery-\($0)" }
-                guard let directory else { return false }
+                guard let waiter = bench.pid, let worker = children(of: waiter).first else { return false }
+                let directory = "\(parent)/kairos-bench-recovery-\(worker)"
+                found = (worker, directory)
                 return access(directory + "/journal.db", F_OK) == 0
             }
             #expect(hasBegun, "\(bench.transcript)")
+            return try #require(found)
+        }
+
+        private func children(of pid: pid_t) -> [pid_t] {
+            let text = (try? contents(of: "/proc/\(pid)/task/\(pid)/children")) ?? []
+            return String(decoding: text, as: UTF8.self).split(separator: " ").compactMap { pid_t($0) }
+        }
+
+        private func interrupt(_ bench: KairosProcess, by signal: Signal, in parent: String) async throws {
+            let (_, directory) = try await worker(of: bench, in: parent)
             try bench.signal(signal)
             let status = try await bench.exit()
-            #expect(status == .exited(1), "\(bench.transcript)")
-            #expect(bench.messages.contains("interrupted"), "\(bench.transcript)")
-            #expect(access(try #require(directory), F_OK) != 0)
+            #expect(status == .exited(128 + signal.rawValue), "\(bench.transcript)")
+            #expect(access(directory, F_OK) != 0 || bench.messages.contains("still removes"), "\(bench.transcript)")
+            #expect(await wait(for: KairosProcess.patience) { access(directory, F_OK) != 0 })
+        }
+
+        @Test("a benchmark whose clean-up does not end is not waited for, and cleans up")
+        func benchStuck() async throws {
+            let parent = try Fixture.current().pool.directory
+            let arguments = ["bench", "recovery", "--directory", parent, "--changes", "400000", "--rounds", "1000"]
+            let left = try await KairosProcess.run(arguments) { try await leave($0, in: parent) }
+            #expect(await wait(for: KairosProcess.patience) { access(left, F_OK) != 0 })
+        }
+
+        /// Interrupts the benchmark while its worker stands still. Returns what the worker removes when it goes on.
+        private func leave(_ bench: KairosProcess, in parent: String) async throws -> String {
+            let (pid, directory) = try await worker(of: bench, in: parent)
+            kill(pid, SIGSTOP)
+            defer { kill(pid, SIGCONT) }
+            try bench.signal(.interrupt)
+            let status = try await bench.exit()
+            #expect(status == .exited(128 + SIGINT), "\(bench.transcript)")
+            #expect(bench.messages.contains("process \(pid) still removes what was made"), "\(bench.transcript)")
+            #expect(access(directory, F_OK) == 0)
+            return directory
+        }
+
+        @Test("a benchmark ends, and cleans up, when the process that waits for it is killed")
+        func benchKilled() async throws {
+            let parent = try Fixture.current().pool.directory
+            let arguments = ["bench", "recovery", "--directory", parent, "--changes", "400000", "--rounds", "1000"]
+            try await KairosProcess.run(arguments) { try await killWaiter(of: $0, in: parent) }
+        }
+
+        private func killWaiter(of bench: KairosProcess, in parent: String) async throws {
+            let (_, directory) = try await worker(of: bench, in: parent)
+            try bench.signal(.kill)
+            _ = try await bench.exit()
+            #expect(await wait(for: KairosProcess.patience) { access(directory, F_OK) != 0 })
         }
 
         @Test("a zfs destroy that does not answer is not waited for by prune")

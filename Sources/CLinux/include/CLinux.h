@@ -36,6 +36,20 @@ int kairos_signals_catch(const int *signals, size_t count);
 /* The next signal that was caught, or 0 when none waits. */
 int kairos_signals_next(int fd);
 
+/* How the one who waited for a worker goes on. */
+struct kairos_worker_end {
+	pid_t running; /* 0: the worker has ended; else it is this process, and still cleans up */
+	int status;    /* to exit with */
+};
+/*
+ * The caller goes on in a child, the worker, which has a session of its own, so that it can clean up for longer than the
+ * command lasts. The parent waits, and passes SIGINT, SIGTERM and SIGHUP on; `patience_ms` after the first of them it is
+ * told to leave. When it is gone, the worker's stdout and stderr lead nowhere. If it dies, the worker gets SIGTERM.
+ *
+ * Call it while there is one thread. Returns 0 in the worker, 1 in the parent with `end` set.
+ */
+int kairos_worker_start(int patience_ms, struct kairos_worker_end *end);
+
 /* For the benchmark: one byte at the file's beginning, and a call that does nothing, so many times. */
 int kairos_pwrite_again(int fd, uint64_t count);
 void kairos_getppid_again(uint64_t count);
