@@ -35,7 +35,7 @@ bpf: $(BPFOBJ) ## compile the BPF programs (ARCH=arm64: for another machine, int
 foreign-headers:
 	@Tools/deps $(BPFARCH)
 
-$(OBJECTS)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) Makefile | $(if $(FOREIGN),foreign-headers)
+$(OBJECTS)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.[ch]) Makefile | $(if $(FOREIGN),foreign-headers)
 	@mkdir -p $(OBJECTS)
 	$(CLANG) -target bpf -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter \
 		-D__TARGET_ARCH_$(BPFARCH) -isystem $(HEADERS) -Ibpf -c $< -o $@

@@ -125,7 +125,7 @@ let package = Package(
             ]),
         tests("Commands", ["Commands", "Datasets", argumentParser]),
         tests("Demo", ["Demo", "Daemon", "Tracing", "CBPFObjects", "Snapshots", "Policy", "TestSupport"]),
-        .target(name: "CTestSupport", path: "Tests/Support"),
+        .target(name: "CTestSupport", dependencies: ["CLibbpf"], path: "Tests/Support"),
         // Depends on nothing of ours, on purpose: it judges all of it.
         .executableTarget(
             name: "kairos-oracle",

@@ -79,7 +79,7 @@ static __always_inline struct file *file__of(int fd)
 #define FALLOC_FL_KEEP_SIZE 1 /* include/uapi/linux/falloc.h */
 
 /* Whether a fallocate(2) only asks for room. Where the file is that long already, OpenZFS does nothing, and succeeds. */
-static __always_inline bool fallocate__is_room(u32 mode)
+static __always_inline bool fallocate__is_preallocation(u32 mode)
 {
 	return !tracing && !(mode & ~FALLOC_FL_KEEP_SIZE);
 }
@@ -113,7 +113,7 @@ struct {
 } written SEC(".maps");
 
 /* What a name stood for before it was taken away, or moved: at the end of the call nobody knows any more. */
-struct before {
+struct old_name {
 	u64 inode;
 	u32 generation;
 	u32 length; /* of the name, with its NUL; 0 where it is not needed */
@@ -126,8 +126,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, u64); /* the thread, as bpf_get_current_pid_tgid() says */
-	__type(value, struct before);
-} befores SEC(".maps");
+	__type(value, struct old_name);
+} old_names SEC(".maps");
 
 /* What changed, by whom it was seen, and where its name is. */
 struct change {
@@ -144,10 +144,38 @@ struct change {
 	u32 syscall;
 	u32 flags;  /* enum kairos_record_flag */
 	s32 fd;               /* of a descriptor whose close is to be told, else -1 */
-	bool moved;           /* a rename: `befores` has where it was */
+	bool moved;           /* a rename: `old_names` has where it was */
 	bool early;           /* the change is not done yet, and may be in the epoch after the one marked */
 	bool hidden;          /* the file has no name: deleted and still open, or not linked yet */
 };
+
+/* The one beginning of each. `device` and `op` are all that is known of every change. */
+static __always_inline struct change change__new(u32 device, u32 op, u32 probe)
+{
+	return (struct change){
+	    .key.device = device,
+	    .slot = device__slot(device),
+	    .op = op,
+	    .probe = probe,
+	    .offset = KAIROS_NO_OFFSET,
+	    .syscall = KAIROS_NO_SYSCALL,
+	    .fd = -1,
+	};
+}
+
+/* False: nobody asks for what happens on its file system. */
+static __always_inline bool change__is_wanted(const struct change *c)
+{
+	return tracing || c->slot != KAIROS_NO_SLOT;
+}
+
+/* What it is a change of. */
+static __always_inline void change__inode(struct change *c, struct inode *inode)
+{
+	c->key.inode = FIELD(inode, i_ino);
+	c->key.generation = FIELD(inode, i_generation);
+	c->hidden = !FIELD(inode, i_nlink);
+}
 
 /* Remember whose descriptor wrote the file. The common case, the same one again, costs one look-up. */
 static __always_inline void written__note(const struct change *c, u64 epoch)
@@ -168,7 +196,7 @@ static __always_inline void written__note(const struct change *c, u64 epoch)
 /* What a record tells of the file. Returns the length of the paths behind it. */
 static __always_inline u32 change__describe(const struct change *c, struct scratch *sc)
 {
-	struct before *b = NULL;
+	struct old_name *b = NULL;
 	u32 at = 0, start;
 
 	sc->record.device = c->key.device;
@@ -183,7 +211,7 @@ static __always_inline u32 change__describe(const struct change *c, struct scrat
 	if (c->moved) {
 		u64 id = bpf_get_current_pid_tgid();
 
-		b = bpf_map_lookup_elem(&befores, &id);
+		b = bpf_map_lookup_elem(&old_names, &id);
 	}
 	if (b) {
 		/* Where it was, in the form of a walked path. */
@@ -209,7 +237,7 @@ static __always_inline u32 change__describe(const struct change *c, struct scrat
 }
 
 /* Who does what to which file: what a repeat has in common with the record before it. */
-static __always_inline void told__describe(struct told *t, const struct change *c)
+static __always_inline void recent__describe(struct recent *t, const struct change *c)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct dentry *dentry = dentry__cast(c->dentry);
@@ -227,7 +255,7 @@ static __always_inline void told__describe(struct told *t, const struct change *
 	bpf_get_current_comm(t->comm, sizeof(t->comm));
 }
 
-static __always_inline bool told__is(const struct told *t, const struct told *now)
+static __always_inline bool recent__is(const struct recent *t, const struct recent *now)
 {
 	return t->task == now->task && t->started == now->started && t->cred == now->cred && t->dentry == now->dentry &&
 	       t->parent == now->parent && t->name == now->name && t->mnt == now->mnt && t->inode == now->inode &&
@@ -295,12 +323,12 @@ static __always_inline bool change__full(const struct change *c, struct kairos_c
 	return false;
 }
 
-/* What told__describe() has found is what was told last, and the claim on it ends. */
-static __noinline int told__note(u32 serial, u64 time)
+/* What recent__describe() has found is what was told last, and the claim on it ends. */
+static __noinline int recent__note(u32 serial, u64 time)
 {
-	u32 last = TOLD_LAST, next = TOLD_NOW;
-	struct told *t = bpf_map_lookup_elem(&tolds, &last);
-	struct told *here = bpf_map_lookup_elem(&tolds, &next);
+	u32 last = RECENT_LAST, next = RECENT_NOW;
+	struct recent *t = bpf_map_lookup_elem(&recents, &last);
+	struct recent *here = bpf_map_lookup_elem(&recents, &next);
 
 	if (!t || !here)
 		return 0;
@@ -316,19 +344,19 @@ static __noinline int told__note(u32 serial, u64 time)
 static __noinline int change__trace(const struct change *c)
 {
 	struct kairos_control *ctl = control__get();
-	u32 last = TOLD_LAST, next = TOLD_NOW, serial = 0;
+	u32 last = RECENT_LAST, next = RECENT_NOW, serial = 0;
 	u64 now = bpf_ktime_get_ns();
-	struct told *t, *here;
+	struct recent *t, *here;
 	bool sent;
 
 	if (!c || !ctl || !trace__wanted(ctl, c->op) || !trace__has_device(ctl, c->slot))
 		return 0;
-	t = bpf_map_lookup_elem(&tolds, &last);
-	here = bpf_map_lookup_elem(&tolds, &next);
+	t = bpf_map_lookup_elem(&recents, &last);
+	here = bpf_map_lookup_elem(&recents, &next);
 	/* A rename has two names to tell. */
 	if (t && here && c->dentry && !c->moved && !__sync_lock_test_and_set(&t->busy, 1)) {
-		told__describe(here, c);
-		if (t->time && now - t->time < KAIROS_REPEAT_NS && told__is(t, here)) {
+		recent__describe(here, c);
+		if (t->time && now - t->time < KAIROS_REPEAT_NS && recent__is(t, here)) {
 			change__repeat(c, now, t->serial);
 			WRITE_ONCE(t->busy, 0);
 			return 0;
@@ -337,7 +365,7 @@ static __noinline int change__trace(const struct change *c)
 	}
 	sent = change__full(c, ctl, now, serial);
 	/* Only what was sent can be referred to. */
-	return serial ? told__note(serial, sent ? now : 0) : 0;
+	return serial ? recent__note(serial, sent ? now : 0) : 0;
 }
 
 /* Mark, then tell, once per inode, op and epoch. */
@@ -345,16 +373,15 @@ static __noinline int change__mark(struct change *c)
 {
 	struct kairos_control *ctl = control__get();
 	struct kairos_slot *s;
-	bool dirtied = false, wake;
 	struct scratch *sc;
 	struct moment m;
+	struct mark mark;
 	u32 slot, flags;
-	u64 epoch;
 
 	if (!c || !ctl)
 		return 0;
 	slot = c->slot;
-	if (bpf_get_current_pid_tgid() >> 32 == ctl->self)
+	if (bpf_get_current_pid_tgid() >> 32 == ctl->own_pid)
 		return 0;
 	m.now = bpf_ktime_get_ns();
 	m.begun = c->begun ?: m.now;
@@ -372,33 +399,19 @@ static __noinline int change__mark(struct change *c)
 
 		c->key.name = BPF_CORE_READ(dentry, d_name.hash_len);
 	}
-	if (c->op & KAIROS_OPS_CHANGE) {
-		epoch = slot__note(s, &m, c->op, &dirtied);
-		slot__doubt(s, slot, &m, c->op, &dirtied);
-		if (c->early)
-			WRITE_ONCE(s->early_ns, m.now);
-	} else {
-		epoch = READ_ONCE(s->epoch);
-		if (c->op & KAIROS_OPS_COMMIT && slot__is_dirty(s))
-			WRITE_ONCE(s->last_commit_ns, m.now);
-	}
+	mark = slot__change(s, slot, &m, c->op, c->early);
 	if (c->fd >= 0 && c->op == KAIROS_OP_WRITE && flags & KAIROS_SLOT_WAKE_COMMIT)
-		written__note(c, epoch);
+		written__note(c, mark.epoch);
 	/* The change that makes a slot dirty wakes user space, reported before or not. */
-	if (!seen__first(&c->key, epoch, c->op) && !dirtied)
+	if (!seen__first(&c->key, mark.epoch, c->op) && !mark.dirtied)
 		return 0;
-	wake = dirtied || flags & KAIROS_SLOT_WAKE_RECORD ||
-	       (flags & KAIROS_SLOT_WAKE_COMMIT && c->op & KAIROS_OPS_COMMIT);
 	sc = scratch__begin(c->probe, KAIROS_RECORD_CHANGE, c->op, m.now);
 	if (!sc) {
 		__sync_fetch_and_add(&s->lost, 1);
 		return 0;
 	}
-	sc->record.slot = slot;
-	sc->record.epoch = epoch;
-	if (dirtied)
-		sc->record.flags |= KAIROS_F_DIRTIED;
-	if (!scratch__send(sc, change__describe(c, sc), wake))
+	scratch__mark(sc, slot, &mark);
+	if (!scratch__send(sc, change__describe(c, sc), mark.wake))
 		__sync_fetch_and_add(&s->lost, 1);
 	return 0;
 }

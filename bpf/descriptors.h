@@ -16,23 +16,17 @@
 static __noinline int change__file(struct file *file, int fd, u32 op, const struct call_args *args)
 {
 	struct inode *inode = FIELD(file, f_inode);
-	u32 dev = FIELD(inode, i_sb, s_dev);
-	struct change c = {
-	    .key.device = dev,
-	    .slot = device__slot(dev),
-	    .op = op,
-	    .probe = args->probe,
-	    .result = args->result,
-	    .offset = args->offset,
-	    .bytes = args->bytes,
-	    .syscall = args->number,
-	    .fd = fd,
-	    .early = args->early,
-	};
+	struct change c = change__new(FIELD(inode, i_sb, s_dev), op, args->probe);
 	u32 type;
 
-	if (!tracing && c.slot == KAIROS_NO_SLOT)
+	if (!change__is_wanted(&c))
 		return 0;
+	c.result = args->result;
+	c.offset = args->offset;
+	c.bytes = args->bytes;
+	c.syscall = args->number;
+	c.fd = fd;
+	c.early = args->early;
 	type = FIELD(inode, i_mode) & S_IFMT;
 	/* What is written to a device node or a FIFO is not in its file system. */
 	if (op & (KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE) && type != S_IFREG)
@@ -47,11 +41,9 @@ static __noinline int change__file(struct file *file, int fd, u32 op, const stru
 			c.offset = args->result < 0 ? KAIROS_NO_OFFSET : FIELD(file, f_pos) - args->result;
 	}
 	c.begun = call__begun(args);
-	c.key.inode = FIELD(inode, i_ino);
-	c.key.generation = FIELD(inode, i_generation);
+	change__inode(&c, inode);
 	c.mnt = (u64)FIELD(file, f_path.mnt);
 	c.dentry = (u64)FIELD(file, f_path.dentry);
-	c.hidden = !FIELD(inode, i_nlink);
 	return change__tell(&c);
 }
 
@@ -233,35 +225,36 @@ static __noinline int call__close(int fd, const struct call_args *args)
 {
 	struct written_key key = {.pid = bpf_get_current_pid_tgid() >> 32, .fd = fd};
 	struct written *w = bpf_map_lookup_elem(&written, &key);
+	struct seen_key skey = {};
 	struct kairos_slot *s;
+	struct moment m = {};
 	struct scratch *sc;
-	u64 now, epoch;
+	struct mark mark;
 	u32 slot;
 
 	if (!w)
 		return 0;
 	slot = device__slot(w->device);
 	s = bpf_map_lookup_elem(&slots, &slot);
-	now = bpf_ktime_get_ns();
-	if (s) {
-		epoch = READ_ONCE(s->epoch);
-		if (READ_ONCE(s->marked) == epoch)
-			WRITE_ONCE(s->last_commit_ns, now);
-		struct seen_key skey = {.inode = w->inode, .device = w->device, .generation = w->generation};
-
-		if (seen__first(&skey, epoch, KAIROS_OP_CLOSE)) {
-			sc = scratch__begin(KAIROS_PROBE_SYSCALLS, KAIROS_RECORD_CHANGE, KAIROS_OP_CLOSE, now);
-			if (sc) {
-				sc->record.slot = slot;
-				sc->record.epoch = epoch;
-				sc->record.device = w->device;
-				sc->record.inode = w->inode;
-				sc->record.generation = w->generation;
-				if (!send_call(sc, 0, args, true))
-					__sync_fetch_and_add(&s->lost, 1);
-			}
-		}
-	}
+	if (!s)
+		goto forget;
+	skey.inode = w->inode;
+	skey.device = w->device;
+	skey.generation = w->generation;
+	m.now = bpf_ktime_get_ns();
+	mark = slot__change(s, slot, &m, KAIROS_OP_CLOSE, false);
+	if (!seen__first(&skey, mark.epoch, KAIROS_OP_CLOSE))
+		goto forget;
+	sc = scratch__begin(KAIROS_PROBE_SYSCALLS, KAIROS_RECORD_CHANGE, KAIROS_OP_CLOSE, m.now);
+	if (!sc)
+		goto forget;
+	scratch__mark(sc, slot, &mark);
+	sc->record.device = w->device;
+	sc->record.inode = w->inode;
+	sc->record.generation = w->generation;
+	if (!send_call(sc, 0, args, true))
+		__sync_fetch_and_add(&s->lost, 1);
+forget:
 	bpf_map_delete_elem(&written, &key);
 	return 0;
 }
@@ -272,7 +265,7 @@ static __always_inline bool fallocate__is_idle(const struct call_args *args)
 	struct file *file;
 	struct inode *inode;
 
-	if (!fallocate__is_room(args->a[1]))
+	if (!fallocate__is_preallocation(args->a[1]))
 		return false;
 	if (args->a[1] & FALLOC_FL_KEEP_SIZE)
 		return true;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * All programs of all probe sets, in one object: they share their maps. User space loads those of the set that it takes.
+ * All programs of all probe sets, in one object and one compilation: they share their maps and functions, and the compiler
+ * inlines across them. User space loads those of the set that it takes.
  */
-#include "syscalls.h"
-#include "tracepoints.h"
-#include "vfs_contents.h"
-#include "vfs_names.h"
-#include "zfs.h"
-#include "zfs_layout.h"
+#include "syscalls.bpf.c"
+#include "trace.bpf.c"
+#include "tracepoints.bpf.c"
+#include "vfs_contents.bpf.c"
+#include "vfs_names.bpf.c"
+#include "zfs.bpf.c"
+#include "zfs_layout.bpf.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

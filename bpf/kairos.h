@@ -104,7 +104,7 @@ struct kairos_slot {
 	/* Transaction groups. Each only grows. */
 	__u64 dirty_txg;      /* the newest that holds a change */
 	__u64 captured_txg;   /* of Kairos's newest snapshot; user space raises it where ZFS says that there is no change */
-	__u64 noise_txg;      /* the newest that holds something that is no change: an access time, a freed file */
+	__u64 side_effect_txg;      /* the newest that holds something that is no change: an access time, a freed file */
 	__u64 dirtied_ns;     /* of the change that made `dirty_txg` pass `captured_txg` */
 	__u64 hidden;         /* changes of files without a name, which no snapshot shows */
 	__u64 foreign_txg;    /* of the newest snapshot by somebody else, who may destroy it again */
@@ -135,7 +135,7 @@ struct kairos_devices {
 struct kairos_control {
 	__u32 ready;     /* 0: only the calibration below is answered */
 	__s32 cookie;    /* calibration: a close(cookie) by user space, a descriptor that cannot be */
-	__u32 self;      /* its own process, as the kernel numbers it in the first PID namespace */
+	__u32 own_pid;   /* its own process, as the kernel numbers it in the first PID namespace */
 	__u32 pending;   /* 1: user space was woken for records that ask for it only once; it clears this */
 	__u32 commits;   /* 1: some slot has KAIROS_SLOT_WAKE_COMMIT, so closes are looked at */
 	__u32 root_device; /* calibration: Kairos's own root directory, and the ID of the mount by which it has it */

@@ -187,7 +187,7 @@ static __always_inline u64 slot__note(struct kairos_slot *s, const struct moment
 	 * object in the same group is not told any more.
 	 */
 	if (READ_ONCE(s->flags) & KAIROS_SLOT_TXG && op != KAIROS_OP_STORE &&
-	    READ_ONCE(s->noise_txg) <= READ_ONCE(s->captured_txg)) {
+	    READ_ONCE(s->side_effect_txg) <= READ_ONCE(s->captured_txg)) {
 		u64 epoch = slot__touch(s, m, commit);
 
 		/*
@@ -221,12 +221,42 @@ static __always_inline void slot__doubt(struct kairos_slot *s, u32 slot, const s
 	slot__raise(s, m, dirtied);
 }
 
+/* What a mark came to. */
+struct mark {
+	u64 epoch; /* that it counts for */
+	bool dirtied;
+	bool wake; /* user space is to hear of it at once */
+};
+
 /* Whether the slot is dirty, as far as the programs can tell. */
 static __always_inline bool slot__is_dirty(struct kairos_slot *s)
 {
 	if (READ_ONCE(s->marked) == READ_ONCE(s->epoch))
 		return true;
 	return READ_ONCE(s->flags) & KAIROS_SLOT_TXG && READ_ONCE(s->dirty_txg) > READ_ONCE(s->captured_txg);
+}
+
+/*
+ * The one way by which a change of a file, or a commit point, is marked. `early`: it is not done yet, and may be in the epoch
+ * after the one marked.
+ */
+static __always_inline struct mark slot__change(struct kairos_slot *s, u32 slot, const struct moment *m, u32 op, bool early)
+{
+	u32 flags = READ_ONCE(s->flags);
+	struct mark mark = {};
+
+	if (op & KAIROS_OPS_CHANGE) {
+		mark.epoch = slot__note(s, m, op, &mark.dirtied);
+		slot__doubt(s, slot, m, op, &mark.dirtied);
+		if (early)
+			WRITE_ONCE(s->early_ns, m->now);
+	} else {
+		mark.epoch = READ_ONCE(s->epoch);
+		if (op & KAIROS_OPS_COMMIT && slot__is_dirty(s))
+			WRITE_ONCE(s->last_commit_ns, m->now);
+	}
+	mark.wake = mark.dirtied || flags & KAIROS_SLOT_WAKE_RECORD || (flags & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT);
+	return mark;
 }
 
 #endif

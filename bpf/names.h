@@ -111,11 +111,12 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 	bool known = false, wake;
 	struct scratch *sc;
 	struct moment m;
+	struct mark mark;
 	u64 now;
 
 	if (!ctl || !first || !args)
 		return 0;
-	if (bpf_get_current_pid_tgid() >> 32 == ctl->self)
+	if (bpf_get_current_pid_tgid() >> 32 == ctl->own_pid)
 		return 0;
 	if (tracing && !trace__wanted(ctl, op))
 		return 0;
@@ -163,9 +164,6 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 		return 0;
 	}
 	if (known) {
-		bool dirtied = false;
-
-		sc->record.kind = KAIROS_RECORD_CHANGE;
 		slot = device__slot(dev);
 		s = bpf_map_lookup_elem(&slots, &slot);
 		if (!s) {
@@ -174,12 +172,11 @@ static __noinline int call__names(u32 op, const struct name_args *first, const s
 		}
 		m.now = now;
 		m.begun = call__begun(args) ?: now;
-		sc->record.epoch = slot__mark(s, &m, op & KAIROS_OPS_COMMIT, &dirtied);
-		sc->record.slot = slot;
-		if (dirtied)
-			sc->record.flags |= KAIROS_F_DIRTIED;
-		wake = dirtied || READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_RECORD ||
-		       (READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT);
+		sc->record.kind = KAIROS_RECORD_CHANGE;
+		/* Not by `seen`: each name is a change of its own. */
+		mark = slot__change(s, slot, &m, op, false);
+		scratch__mark(sc, slot, &mark);
+		wake = mark.wake;
 	} else {
 		/* It may be a mark. User space clears the flag a few milliseconds later. */
 		wake = wake__first(ctl);

@@ -400,4 +400,13 @@ static __always_inline bool scratch__send(struct scratch *sc, u32 tail, bool wak
 	return sent;
 }
 
+/* Say in the record what was marked. */
+static __always_inline void scratch__mark(struct scratch *sc, u32 slot, const struct mark *mark)
+{
+	sc->record.slot = slot;
+	sc->record.epoch = mark->epoch;
+	if (mark->dirtied)
+		sc->record.flags |= KAIROS_F_DIRTIED;
+}
+
 #endif

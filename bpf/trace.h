@@ -57,7 +57,7 @@ static __always_inline bool trace__has_process(struct task_struct *task, u32 lev
 /* Whether an operation of the caller's is asked for. */
 static __always_inline bool trace__wanted(struct kairos_control *ctl, u32 op)
 {
-	if (bpf_get_current_pid_tgid() >> 32 == ctl->self)
+	if (bpf_get_current_pid_tgid() >> 32 == ctl->own_pid)
 		return false;
 	if (!(trace_ops & op))
 		return trace__filter(ctl);
@@ -104,7 +104,7 @@ static __always_inline bool trace__is_below(struct kairos_control *ctl, struct s
  * The record that was last told in full on a CPU, and whose it was. Claimed like a scratch, and from before a full record is
  * sent to after it is noted: between it and its repeats no other one with a serial comes from this CPU.
  */
-struct told {
+struct recent {
 	u32 busy;
 	u32 serial;
 	u64 time;
@@ -121,45 +121,14 @@ struct told {
 	u64 comm[2];
 };
 
-enum { TOLD_LAST, TOLD_NOW, TOLDS };
+enum { RECENT_LAST, RECENT_NOW, RECENTS };
 
 /* The second is where it is found out who is at it now, under the claim of the first: too large for the stack. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TOLDS);
+	__uint(max_entries, RECENTS);
 	__type(key, u32);
-	__type(value, struct told);
-} tolds SEC(".maps");
-
-/* Children of a process that is traced. */
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(trace__fork, struct task_struct *parent, struct task_struct *child)
-{
-	struct kairos_control *ctl = control__get();
-	u32 number = child->tgid;
-	u8 one = 1;
-
-	/* A thread has its process's number. */
-	if (!ctl || parent->tgid == child->tgid)
-		return 0;
-	if (trace__has_process(parent, ctl->pid_level))
-		bpf_map_update_elem(&trace_children, &number, &one, BPF_ANY);
-	return 0;
-}
-
-/* Its files are closed after it has exited, so it is forgotten when its number is free for another one. */
-SEC("tp_btf/sched_process_free")
-int BPF_PROG(trace__free, struct task_struct *task)
-{
-	struct kairos_control *ctl = control__get();
-	u32 pid = task->tgid;
-
-	if (!ctl || task->pid != task->tgid)
-		return 0;
-	bpf_map_delete_elem(&trace_children, &pid);
-	if (!ctl->pid_level)
-		bpf_map_delete_elem(&trace_pids, &pid);
-	return 0;
-}
+	__type(value, struct recent);
+} recents SEC(".maps");
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Probe set `vfs`: what the programs in vfs_contents.h and vfs_names.h share. They are on functions of the kernel itself, at their ends
+ * Probe set `vfs`: what the programs in vfs_contents.bpf.c and vfs_names.bpf.c share. They are on functions of the kernel itself, at their ends
  * (fexit), by what they returned. They see
  * inodes and dentries where system calls show strings, whoever comes there: io_uring, aio, the NFS server, 32-bit
  * programs, overlays. They cost other system calls nothing.
@@ -56,17 +56,17 @@ static __always_inline bool vfs__calibrating(struct kairos_control *ctl, u64 ino
 
 	if (READ_ONCE(ctl->ready))
 		return false;
-	if (!ctl->self && ctl->file && ino == ctl->file) {
-		ctl->self = pid;
+	if (!ctl->own_pid && ctl->file && ino == ctl->file) {
+		ctl->own_pid = pid;
 		ctl->pid_level = task__level();
 	}
-	if (ctl->self == pid)
+	if (ctl->own_pid == pid)
 		__sync_fetch_and_or(&ctl->fired, 1ULL << probe);
 	return true;
 }
 
 /* What was done: as in a record. */
-struct deed {
+struct event {
 	u32 op;
 	u32 probe;
 	s64 offset;
@@ -74,48 +74,38 @@ struct deed {
 	bool early;
 };
 
-#define DEED(what, by) \
-	(struct deed) { .op = KAIROS_OP_##what, .probe = KAIROS_PROBE_##by, .offset = KAIROS_NO_OFFSET }
+#define EVENT(what, by) \
+	(struct event) { .op = KAIROS_OP_##what, .probe = KAIROS_PROBE_##by, .offset = KAIROS_NO_OFFSET }
 #define WRITTEN(by, n, at) \
-	(struct deed) { .op = KAIROS_OP_WRITE, .probe = KAIROS_PROBE_##by, .offset = (at), .bytes = (n) }
+	(struct event) { .op = KAIROS_OP_WRITE, .probe = KAIROS_PROBE_##by, .offset = (at), .bytes = (n) }
 
 /* A change of the inode that has this dentry. */
-static __always_inline int vfs__changed(struct inode *inode, u64 dentry, u64 mnt, const struct deed *deed)
+static __always_inline int vfs__changed(struct inode *inode, u64 dentry, u64 mnt, const struct event *event)
 {
 	struct kairos_control *ctl = control__get();
-	u32 dev = FIELD(inode, i_sb, s_dev);
-	struct change c = {
-	    .key.device = dev,
-	    .slot = device__slot(dev),
-	    .op = deed->op,
-	    .probe = deed->probe,
-	    .mnt = mnt,
-	    .dentry = dentry,
-	    .result = deed->op == KAIROS_OP_WRITE ? (s64)deed->bytes : 0,
-	    .offset = deed->offset,
-	    .bytes = deed->bytes,
-	    .syscall = KAIROS_NO_SYSCALL,
-	    .fd = -1,
-	    .early = deed->early,
-	};
+	struct change c = change__new(FIELD(inode, i_sb, s_dev), event->op, event->probe);
 	u32 type;
 
 	if (!ctl)
 		return 0;
 	if (!READ_ONCE(ctl->ready)) {
-		vfs__calibrating(ctl, FIELD(inode, i_ino), deed->probe);
+		vfs__calibrating(ctl, FIELD(inode, i_ino), event->probe);
 		return 0;
 	}
-	if (!tracing && c.slot == KAIROS_NO_SLOT)
+	if (!change__is_wanted(&c))
 		return 0;
+	c.mnt = mnt;
+	c.dentry = dentry;
+	c.result = event->op == KAIROS_OP_WRITE ? (s64)event->bytes : 0;
+	c.offset = event->offset;
+	c.bytes = event->bytes;
+	c.early = event->early;
 	type = FIELD(inode, i_mode) & S_IFMT;
-	if (deed->op & (KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE) && type != S_IFREG)
+	if (event->op & (KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE) && type != S_IFREG)
 		return 0;
 	if (tracing && type == S_IFDIR)
 		c.flags = KAIROS_F_DIRECTORY;
-	c.key.inode = FIELD(inode, i_ino);
-	c.key.generation = FIELD(inode, i_generation);
-	c.hidden = !FIELD(inode, i_nlink);
+	change__inode(&c, inode);
 	return change__tell(&c);
 }
 
@@ -126,15 +116,15 @@ static __always_inline struct inode *inode__cast(u64 inode)
 	return (void *)inode;
 }
 
-static __always_inline int vfs__file(u64 pointer, const struct deed *deed)
+static __always_inline int vfs__file(u64 pointer, const struct event *event)
 {
 	struct file *file = file__cast(pointer);
 
 	return vfs__changed(inode__cast((u64)FIELD(file, f_inode)), (u64)FIELD(file, f_path.dentry),
-	                    (u64)FIELD(file, f_path.mnt), deed);
+	                    (u64)FIELD(file, f_path.mnt), event);
 }
 
-static __always_inline int vfs__dentry(u64 pointer, const struct deed *deed)
+static __always_inline int vfs__dentry(u64 pointer, const struct event *event)
 {
 	struct dentry *dentry = (void *)pointer;
 	u64 inode = (u64)BPF_CORE_READ(dentry, d_inode);
@@ -142,13 +132,13 @@ static __always_inline int vfs__dentry(u64 pointer, const struct deed *deed)
 	/* A name that the file system took without an inode to show for it: its directory is what changed. */
 	if (!inode)
 		inode = (u64)BPF_CORE_READ(dentry, d_parent, d_inode);
-	return vfs__changed(inode__cast(inode), pointer, 0, deed);
+	return vfs__changed(inode__cast(inode), pointer, 0, event);
 }
 
 /* The end of a function that returns 0 or an error, and has the dentry in this place. */
-static __always_inline int vfs__ended(u64 *ctx, u32 place, const struct deed *deed)
+static __always_inline int vfs__ended(u64 *ctx, u32 place, const struct event *event)
 {
-	return (s32)returned(ctx) ? 0 : vfs__dentry(arg(ctx, place), deed);
+	return (s32)returned(ctx) ? 0 : vfs__dentry(arg(ctx, place), event);
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Probe set `zfs`: OpenZFS's own word on what is dirty, by transaction group (docs/facts.md, "One probe sees every
- * change"). These programs need the module's BTF; those in zfs_layout.h do the same without it.
+ * Probe set `zfs`: what the programs in zfs.bpf.c and zfs_layout.bpf.c share. OpenZFS itself says what is dirty, by
+ * transaction group (docs/facts.md, "One probe sees every change").
  */
 #ifndef KAIROS_ZFS_H
 #define KAIROS_ZFS_H
@@ -63,7 +63,7 @@ struct {
 	__uint(max_entries, 65536);
 	__type(key, u64);
 	__type(value, u8);
-} noisy SEC(".maps");
+} side_effects SEC(".maps");
 
 static __always_inline struct kairos_slot *guid__slot(u64 guid)
 {
@@ -112,8 +112,8 @@ static __always_inline int slot__dirty(struct kairos_slot *s, u64 txg, bool is_u
 		raise(&s->upkeep_txg, txg);
 		return 0;
 	}
-	if (bpf_map_lookup_elem(&noisy, &id)) {
-		raise(&s->noise_txg, txg);
+	if (bpf_map_lookup_elem(&side_effects, &id)) {
+		raise(&s->side_effect_txg, txg);
 		return 0;
 	}
 	old = READ_ONCE(s->dirty_txg);
@@ -132,19 +132,6 @@ static __always_inline int slot__dirty(struct kairos_slot *s, u64 txg, bool is_u
 	if (sc)
 		scratch__send(sc, 0, true);
 	return 0;
-}
-
-SEC("fentry/dsl_dataset_dirty")
-int BPF_PROG(zfs__dirty, struct dsl_dataset *ds, struct dmu_tx *tx)
-{
-	struct kairos_slot *s;
-
-	zfs__fired(KAIROS_PROBE_ZFS_DIRTY);
-	/* The pool's own objects have no dataset. */
-	if (!ds)
-		return 0;
-	s = dataset__slot(ds);
-	return s ? slot__dirty(s, BPF_CORE_READ(tx, tx_txg), tx__is_upkeep(tx)) : 0;
 }
 
 /* How the names of Kairos's snapshots begin; set before load. */
@@ -166,40 +153,7 @@ static __always_inline bool name__is_ours(const char *name)
 }
 
 /*
- * In the sync of a transaction group: a snapshot, which holds everything up to this group. One of somebody else's counts
- * for as long as it is there, which only a look tells: `zfs diff` makes one and destroys it.
- */
-SEC("fentry/dsl_dataset_snapshot_sync_impl")
-int BPF_PROG(zfs__snapshot, struct dsl_dataset *ds, const char *name, struct dmu_tx *tx)
-{
-	struct kairos_slot *s;
-
-	zfs__fired(KAIROS_PROBE_ZFS_SNAPSHOT);
-	if (!ds)
-		return 0;
-	s = dataset__slot(ds);
-	if (s)
-		raise(name__is_ours(name) ? &s->captured_txg : &s->foreign_txg, BPF_CORE_READ(tx, tx_txg));
-	return 0;
-}
-
-/*
- * In the sync of a transaction group: the dataset becomes another one's content, and what it held is gone. That is a
- * rollback, to the snapshot that is the newest from now on, or a receive, whose own snapshot follows in the same sync.
- * Either way nothing up to this group is left that is in no snapshot.
- */
-SEC("fentry/dsl_dataset_clone_swap_sync_impl")
-int BPF_PROG(zfs__swap, struct dsl_dataset *clone, struct dsl_dataset *ds, struct dmu_tx *tx)
-{
-	struct kairos_slot *s = dataset__slot(ds);
-
-	if (s)
-		raise(&s->captured_txg, BPF_CORE_READ(tx, tx_txg));
-	return 0;
-}
-
-/*
- * A volume is one object, so zfs__dirty() hears of it once in a transaction group, that is every few seconds under
+ * A volume is one object, so kairos_zfs_dirty() hears of it once in a transaction group, that is every few seconds under
  * constant writes. When it has come to rest only each write tells. None of this is needed to know that it is dirty.
  */
 static __always_inline int volume__touch(struct kairos_slot *s)
@@ -209,66 +163,6 @@ static __always_inline int volume__touch(struct kairos_slot *s)
 	m.begun = m.now;
 	if (s)
 		slot__touch(s, &m, false);
-	return 0;
-}
-
-SEC("fentry/zvol_log_write")
-int BPF_PROG(zfs__volume_write, struct zvol_state *volume)
-{
-	return volume__touch(dataset__slot(BPF_CORE_READ(volume, zv_objset, os_dsl_dataset)));
-}
-
-/* A discard, or a write of zeros. */
-SEC("fentry/zvol_log_truncate")
-int BPF_PROG(zfs__volume_discard, struct zvol_state *volume)
-{
-	return volume__touch(dataset__slot(BPF_CORE_READ(volume, zv_objset, os_dsl_dataset)));
-}
-
-static __always_inline int noise__begin(u32 dev)
-{
-	u64 id = bpf_get_current_pid_tgid();
-	u8 noise = 1;
-
-	if (device__slot(dev) != KAIROS_NO_SLOT)
-		bpf_map_update_elem(&noisy, &id, &noise, BPF_ANY);
-	return 0;
-}
-
-static __always_inline int noise__end(u32 dev)
-{
-	u64 id = bpf_get_current_pid_tgid();
-
-	if (device__slot(dev) != KAIROS_NO_SLOT)
-		bpf_map_delete_elem(&noisy, &id);
-	return 0;
-}
-
-SEC("fentry/touch_atime")
-int BPF_PROG(zfs__atime_entry, struct path *path)
-{
-	return noise__begin(BPF_CORE_READ(path, dentry, d_inode, i_sb, s_dev));
-}
-
-SEC("fexit/touch_atime")
-int BPF_PROG(zfs__atime, struct path *path)
-{
-	return noise__end(BPF_CORE_READ(path, dentry, d_inode, i_sb, s_dev));
-}
-
-SEC("fentry/evict")
-int BPF_PROG(zfs__evict_entry, struct inode *inode)
-{
-	return noise__begin(inode->i_sb->s_dev);
-}
-
-/* The inode is gone; its thread is not. */
-SEC("fexit/evict")
-int BPF_PROG(zfs__evict, struct inode *inode)
-{
-	u64 id = bpf_get_current_pid_tgid();
-
-	bpf_map_delete_elem(&noisy, &id);
 	return 0;
 }
 

@@ -8,7 +8,7 @@ import SystemPackage
 /// var object = try BPFObject(image: elf, name: "syscalls")
 /// try object.setConstant("tracing", to: UInt8(1))
 /// try object.load()
-/// let link = try object.attach(program: "syscalls__exit")
+/// let link = try object.attach(program: "kairos_syscalls_exit")
 /// ```
 public struct BPFObject: ~Copyable {
     private let object: OpaquePointer
@@ -76,6 +76,12 @@ public struct BPFObject: ~Copyable {
         kairos_libbpf_log_clear()
         let result = bpf_program__set_attach_target(try find(program: program), 0, hook)
         guard result == 0 else { throw Self.failure("find the hook \(hook) of", program, Errno(rawValue: -result)) }
+    }
+
+    /// The kernel will refuse the program, as one that reads a field which it does not have. Before `load()`. For tests.
+    public func poison(program: String) throws(BPFError) {
+        let result = kairos_bpf_poison(try find(program: program))
+        guard result == 0 else { throw Self.failure("poison the program", program, Errno(rawValue: -result)) }
     }
 
     /// Creates the maps and has the verifier check and load the programs (`bpf_object__load`).

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -60,6 +61,25 @@ void kairos_libbpf_log_clear(void)
 {
 	used = 0;
 	collected[0] = 0;
+}
+
+int kairos_bpf_poison(struct bpf_program *program)
+{
+	size_t count = bpf_program__insn_cnt(program), i;
+	struct bpf_insn *insns = malloc(count * sizeof(*insns));
+	int result;
+
+	if (!insns)
+		return -ENOMEM;
+	memcpy(insns, bpf_program__insns(program), count * sizeof(*insns));
+	/* In the place of one that libbpf does not relocate: of others it knows what they are to be. */
+	for (i = 0; i < count && insns[i].code != (BPF_JMP | BPF_EXIT); i++)
+		;
+	if (i < count)
+		insns[i] = (struct bpf_insn){.code = BPF_JMP | BPF_CALL, .imm = 0xbad2310}; /* as bpf_core_poison_insn() */
+	result = i < count ? bpf_program__set_insns(program, insns, count) : -ENOENT;
+	free(insns);
+	return result;
 }
 
 void *kairos_bpf_global(struct bpf_object *object, const char *section, const char *name, size_t size)

@@ -33,45 +33,47 @@ enum Calibration {
         func expect(_ probe: kairos_probe, _ name: String, _ done: Bool) {
             if done, isAttached(name), !control.fired(probe) { silent.append(name) }
         }
-        expect(KAIROS_PROBE_WRITE, "vfs__write", write(file, "k", 1) == 1)
+        expect(KAIROS_PROBE_WRITE, "kairos_vfs_write", write(file, "k", 1) == 1)
         var part = iovec(iov_base: nil, iov_len: 1)
         var byte: UInt8 = 0
         let vectored = withUnsafeMutablePointer(to: &byte) { pointer in
             part.iov_base = UnsafeMutableRawPointer(pointer)
             return writev(file, &part, 1) == 1
         }
-        expect(KAIROS_PROBE_WRITEV, "vfs__writev", vectored)
-        expect(KAIROS_PROBE_SETATTR, "vfs__setattr", ftruncate(file, 1) == 0)
-        expect(KAIROS_PROBE_FALLOCATE, "vfs__fallocate", kairos_fallocate(file, 4096) == 0)
-        expect(KAIROS_PROBE_FSYNC, "vfs__fsync", fsync(file) == 0)
-        expect(KAIROS_PROBE_SPLICE, "vfs__splice", kairos_sendfile(file, file, 1) == 1)
+        expect(KAIROS_PROBE_WRITEV, "kairos_vfs_writev", vectored)
+        expect(KAIROS_PROBE_SETATTR, "kairos_vfs_setattr", ftruncate(file, 1) == 0)
+        expect(KAIROS_PROBE_FALLOCATE, "kairos_vfs_fallocate", kairos_fallocate(file, 4096) == 0)
+        expect(KAIROS_PROBE_FSYNC, "kairos_vfs_fsync", fsync(file) == 0)
+        expect(
+            KAIROS_PROBE_XATTR, "kairos_vfs_setxattr", kairos_set_attribute(file, "trusted.kairos") == 0)
+        expect(KAIROS_PROBE_SPLICE, "kairos_vfs_splice", kairos_sendfile(file, file, 1) == 1)
 
         // Names: /run is a tmpfs on every distribution; a dataset that is watched by nobody yet would do as well.
         var template = Array("/run/kairos-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { return silent }
         let directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         defer { rmdir(directory) }
-        expect(KAIROS_PROBE_MKDIR, "vfs__mkdir", true)
+        expect(KAIROS_PROBE_MKDIR, "kairos_vfs_mkdir", true)
         let (a, b) = (directory + "/a", directory + "/b")
         let created = open(a, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         if created >= 0 {
             close(created)
-            expect(KAIROS_PROBE_OPEN, "vfs__open", true)
-            expect(KAIROS_PROBE_LINK, "vfs__link", link(a, b) == 0)
+            expect(KAIROS_PROBE_OPEN, "kairos_vfs_open", true)
+            expect(KAIROS_PROBE_LINK, "kairos_vfs_link", link(a, b) == 0)
             unlink(b)
-            expect(KAIROS_PROBE_RENAME, "vfs__rename", rename(a, b) == 0)
+            expect(KAIROS_PROBE_RENAME, "kairos_vfs_rename", rename(a, b) == 0)
             unlink(a)
-            expect(KAIROS_PROBE_UNLINK, "vfs__unlink", unlink(b) == 0)
+            expect(KAIROS_PROBE_UNLINK, "kairos_vfs_unlink", unlink(b) == 0)
         }
         if symlink("k", a) == 0 {
-            expect(KAIROS_PROBE_SYMLINK, "vfs__symlink", true)
+            expect(KAIROS_PROBE_SYMLINK, "kairos_vfs_symlink", true)
             unlink(a)
         }
         if mkfifo(a, 0o600) == 0 {
-            expect(KAIROS_PROBE_MKNOD, "vfs__mknod", true)
+            expect(KAIROS_PROBE_MKNOD, "kairos_vfs_mknod", true)
             unlink(a)
         }
-        if mkdir(b, 0o700) == 0 { expect(KAIROS_PROBE_RMDIR, "vfs__rmdir", rmdir(b) == 0) }
+        if mkdir(b, 0o700) == 0 { expect(KAIROS_PROBE_RMDIR, "kairos_vfs_rmdir", rmdir(b) == 0) }
         return silent
     }
 }

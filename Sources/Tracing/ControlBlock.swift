@@ -42,6 +42,12 @@ struct ControlBlock: ~Copyable, Sendable {
         nonmutating set { memory.store32(UInt32(bitPattern: newValue), at: offset(\.cookie)) }
     }
 
+    /// The process whose own changes the programs pass over, as the first PID namespace numbers it; 0: none.
+    var ownPID: UInt32 {
+        get { memory.load32(at: offset(\.own_pid)) }
+        nonmutating set { memory.store32(newValue, at: offset(\.own_pid)) }
+    }
+
     /// Calibration: the inode number of the file that is written to.
     var file: UInt64 {
         get { memory.load64(at: offset(\.file)) }

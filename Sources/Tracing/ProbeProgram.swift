@@ -58,7 +58,8 @@ struct ProbeProgram {
     var end: String?
     /// The constant of the program that is 1 where its function returns a pointer.
     var pointerConstant: String?
-    /// A program in whose place this one is attached where that one is not called.
+    /// A program in whose place this one is attached where that one is not called, or not to be had. `blindSpot` is what is missed
+    /// then all the same.
     var standsInFor: String?
 
     init(
@@ -113,7 +114,7 @@ public struct LeftOutProgram: Sendable, CustomStringConvertible {
         }
     }
 
-    /// `symbolic links: this kernel refuses the program vfs__symlink (Invalid argument)`
+    /// `symbolic links: this kernel refuses the program kairos_vfs_symlink (Invalid argument)`
     public var blindSpotAndReason: String { blindSpot + ": " + description }
 
     /// libbpf's log, for `--verbose`.

@@ -93,7 +93,7 @@ extension ProbeSet {
         }
         if trace.operations.contains(.store) { programs.append(Self.always[0]) }
         if !trace.operations.contains(.close) {
-            programs.removeAll { ["syscalls__enter", "vfs__fput"].contains($0.name) }
+            programs.removeAll { ["kairos_syscalls_enter", "kairos_vfs_fput"].contains($0.name) }
         }
         if trace.followsChildren { programs.append(Self.processes[0]) }
         if !trace.processes.isEmpty { programs.append(Self.processes[1]) }
@@ -105,47 +105,55 @@ extension ProbeSet {
         (allCases.flatMap(\.programs) + moduleByLayout + [closes] + tracedFunctions + processes).map(\.name))
 
     /// Without it a change that was done before a snapshot, by a call that ended after it, may make an empty one.
-    private static let beginnings = ProbeProgram("syscalls__begin", .tracepoint("sys_enter"), blindSpot: "")
+    private static let beginnings = ProbeProgram("kairos_syscalls_begin", .tracepoint("sys_enter"), blindSpot: "")
 
-    private static let closes = ProbeProgram("syscalls__enter", .tracepoint("sys_enter"), blindSpot: "closes")
+    private static let closes = ProbeProgram("kairos_syscalls_enter", .tracepoint("sys_enter"), blindSpot: "closes")
 
     private static let tracedFunctions = [
         // Where one of them is inlined, what it does is shown twice: as a whole and in its parts.
-        ProbeProgram("vfs__splice_entry", .function("iter_file_splice_write"), blindSpot: "", end: "vfs__splice"),
-        ProbeProgram("vfs__copy_entry", .function("vfs_copy_file_range"), blindSpot: "", end: "vfs__copy"),
-        ProbeProgram("vfs__mmap", .function("vm_mmap_pgoff"), blindSpot: "mappings, other than stores to them"),
+        ProbeProgram(
+            "kairos_vfs_splice_entry", .function("iter_file_splice_write"), blindSpot: "", end: "kairos_vfs_splice"),
+        ProbeProgram("kairos_vfs_copy_entry", .function("vfs_copy_file_range"), blindSpot: "", end: "kairos_vfs_copy"),
+        ProbeProgram("kairos_vfs_mmap", .function("vm_mmap_pgoff"), blindSpot: "mappings, other than stores to them"),
     ]
 
     private static let processes = [
         ProbeProgram(
-            "trace__fork", .tracepoint("sched_process_fork"), blindSpot: "children of processes", absence: .refusesSet),
+            "kairos_trace_fork", .tracepoint("sched_process_fork"), blindSpot: "children of processes",
+            absence: .refusesSet),
         ProbeProgram(
-            "trace__free", .tracepoint("sched_process_free"), blindSpot: "ends of processes", absence: .refusesSet),
+            "kairos_trace_free", .tracepoint("sched_process_free"), blindSpot: "ends of processes", absence: .refusesSet
+        ),
     ]
 
     private static let always = [
         // 5.18 renamed writeback_dirty_page (203a31516616); without it stores to mappings show only at msync.
         ProbeProgram(
-            "syscalls__dirty_folio", .tracepoint("writeback_dirty_folio"), blindSpot: "stores through mappings"),
+            "kairos_syscalls_dirty_folio", .tracepoint("writeback_dirty_folio"), blindSpot: "stores through mappings"),
         // Without it each command of others counts as one that may have changed something.
-        ProbeProgram("syscalls__process_exec", .tracepoint("sched_process_exec"), blindSpot: ""),
+        ProbeProgram("kairos_syscalls_process_exec", .tracepoint("sched_process_exec"), blindSpot: ""),
         ProbeProgram(
-            "syscalls__process_exit", .tracepoint("sched_process_exit"),
+            "kairos_syscalls_process_exit", .tracepoint("sched_process_exit"),
             blindSpot: "zfs commands of other programs (properties are re-read only at a mount change or SIGHUP)"),
     ]
 
     private static let systemCalls = [
-        ProbeProgram("syscalls__exit", .tracepoint("sys_exit"), blindSpot: "system calls", absence: .refusesSet),
-        ProbeProgram("syscalls__io_uring", .tracepoint("io_uring_complete"), blindSpot: "io_uring"),
+        ProbeProgram("kairos_syscalls_exit", .tracepoint("sys_exit"), blindSpot: "system calls", absence: .refusesSet),
+        ProbeProgram("kairos_syscalls_io_uring", .tracepoint("io_uring_complete"), blindSpot: "io_uring"),
         // 6.1 has the second.
         ProbeProgram(
-            "syscalls__io_uring_submit", .tracepoint("io_uring_submit_req"), or: [.tracepoint("io_uring_submit_sqe")],
+            "kairos_syscalls_io_uring_submit", .tracepoint("io_uring_submit_req"),
+            or: [.tracepoint("io_uring_submit_sqe")],
             blindSpot: "requests of io_uring without a completion"),
-        ProbeProgram("syscalls__core", .tracepoint("sched_process_exit"), blindSpot: "core dumps"),
+        ProbeProgram("kairos_syscalls_core", .tracepoint("sched_process_exit"), blindSpot: "core dumps"),
     ]
 
-    private static func dentry(of function: String, nth: Int = 0) -> ProbeProgram.Hook {
-        .function(function, [ProbeProgram.Argument(constant: "at_" + function, structure: "dentry", nth: nth)])
+    /// - Parameter constant: `at_` and the function where it is nil.
+    private static func dentry(
+        of function: String, nth: Int = 0, in constant: String? = nil
+    ) -> ProbeProgram.Hook {
+        let constant = constant ?? "at_" + function
+        return .function(function, [ProbeProgram.Argument(constant: constant, structure: "dentry", nth: nth)])
     }
 
     /// One that kernels with this set have, and whose changes the set `syscalls` sees too.
@@ -158,26 +166,27 @@ extension ProbeSet {
 
     private static let functions = [
         // The first call that must be seen is one of these, and says which process is Kairos.
-        ProbeProgram("vfs__write", .function("vfs_write"), blindSpot: "writes", absence: .refusesSet),
-        common("vfs__writev", .function("vfs_writev"), "writes of several buffers"),
-        common("vfs__iter_write", .function("vfs_iter_write"), "writes of splice(2) and of the NFS server"),
-        ProbeProgram("vfs__iocb_write", .function("vfs_iocb_iter_write"), blindSpot: "some writes of overlays"),
+        ProbeProgram("kairos_vfs_write", .function("vfs_write"), blindSpot: "writes", absence: .refusesSet),
+        common("kairos_vfs_writev", .function("vfs_writev"), "writes of several buffers"),
+        common("kairos_vfs_iter_write", .function("vfs_iter_write"), "writes of splice(2) and of the NFS server"),
+        ProbeProgram("kairos_vfs_iocb_write", .function("vfs_iocb_iter_write"), blindSpot: "some writes of overlays"),
         ProbeProgram(
-            "vfs__kernel_write", .function("__kernel_write_iter"),
+            "kairos_vfs_kernel_write", .function("__kernel_write_iter"),
             blindSpot: "writes of the kernel's own, such as process accounting"),
-        common("vfs__splice", .function("iter_file_splice_write"), "writes of splice(2) and sendfile(2)"),
-        ProbeProgram("vfs__io_uring", .function("io_write"), blindSpot: "writes of io_uring"),
+        common("kairos_vfs_splice", .function("iter_file_splice_write"), "writes of splice(2) and sendfile(2)"),
+        ProbeProgram("kairos_vfs_io_uring", .function("io_write"), blindSpot: "writes of io_uring"),
         ProbeProgram(
-            "vfs__io_uring_late", .function("io_complete_rw"), blindSpot: "writes of io_uring that end late"),
-        ProbeProgram("vfs__aio", .function("aio_complete_rw"), blindSpot: "writes of io_submit(2)"),
+            "kairos_vfs_io_uring_late", .function("io_complete_rw"), blindSpot: "writes of io_uring that end late"),
+        ProbeProgram("kairos_vfs_aio", .function("aio_complete_rw"), blindSpot: "writes of io_submit(2)"),
         ProbeProgram(
-            "vfs__kernel_thread", .function("generic_write_checks"), blindSpot: "writes of loop devices"),
-        common("vfs__copy", .function("vfs_copy_file_range"), "copy_file_range(2)"),
-        common("vfs__clone", .function("vfs_clone_file_range"), "clones of files"),
-        ProbeProgram("vfs__fallocate_entry", .function("vfs_fallocate"), blindSpot: "", end: "vfs__fallocate"),
-        common("vfs__fallocate", .function("vfs_fallocate"), "fallocate(2)"),
+            "kairos_vfs_kernel_thread", .function("generic_write_checks"), blindSpot: "writes of loop devices"),
+        common("kairos_vfs_copy", .function("vfs_copy_file_range"), "copy_file_range(2)"),
+        common("kairos_vfs_clone", .function("vfs_clone_file_range"), "clones of files"),
+        ProbeProgram(
+            "kairos_vfs_fallocate_entry", .function("vfs_fallocate"), blindSpot: "", end: "kairos_vfs_fallocate"),
+        common("kairos_vfs_fallocate", .function("vfs_fallocate"), "fallocate(2)"),
         common(
-            "vfs__setattr",
+            "kairos_vfs_setattr",
             .function(
                 "notify_change",
                 [
@@ -185,48 +194,51 @@ extension ProbeSet {
                     ProbeProgram.Argument(constant: "at_notify_change_attr", structure: "iattr"),
                 ]), "changes of size, mode, owner and times"),
         // 7.1 has the second.
-        common("vfs__open", .function("do_filp_open"), or: .function("do_file_open"), "files that open(2) makes"),
-        common("vfs__create", dentry(of: "vfs_create"), "files that the kernel itself makes"),
+        common("kairos_vfs_open", .function("do_filp_open"), or: .function("do_file_open"), "files that open(2) makes"),
+        common("kairos_vfs_create", dentry(of: "vfs_create"), "files that the kernel itself makes"),
         mkdir,
-        common("vfs__mknod", dentry(of: "vfs_mknod"), "new device nodes, FIFOs and sockets"),
-        common("vfs__symlink", dentry(of: "vfs_symlink"), "new symbolic links"),
+        common("kairos_vfs_mknod", dentry(of: "vfs_mknod"), "new device nodes, FIFOs and sockets"),
+        common("kairos_vfs_symlink", dentry(of: "vfs_symlink"), "new symbolic links"),
         // Of its two dentries the second is the new one.
-        common("vfs__link", dentry(of: "vfs_link", nth: 1), "new hard links"),
+        common("kairos_vfs_link", dentry(of: "vfs_link", nth: 1), "new hard links"),
         // The programs at the end go by what these have noted: without them they see nothing.
         ProbeProgram(
-            "vfs__unlink_entry", dentry(of: "vfs_unlink"), blindSpot: "deletions of files", absence: .prefersOtherSet,
-            end: "vfs__unlink"),
-        common("vfs__unlink", dentry(of: "vfs_unlink"), "deletions of files"),
+            "kairos_vfs_unlink_entry", dentry(of: "vfs_unlink"), blindSpot: "deletions of files",
+            absence: .prefersOtherSet,
+            end: "kairos_vfs_unlink"),
+        common("kairos_vfs_unlink", dentry(of: "vfs_unlink"), "deletions of files"),
         ProbeProgram(
-            "vfs__rmdir_entry", dentry(of: "vfs_rmdir"), blindSpot: "deletions of directories",
-            absence: .prefersOtherSet, end: "vfs__rmdir"),
-        common("vfs__rmdir", dentry(of: "vfs_rmdir"), "deletions of directories"),
+            "kairos_vfs_rmdir_entry", dentry(of: "vfs_rmdir"), blindSpot: "deletions of directories",
+            absence: .prefersOtherSet, end: "kairos_vfs_rmdir"),
+        common("kairos_vfs_rmdir", dentry(of: "vfs_rmdir"), "deletions of directories"),
         ProbeProgram(
-            "vfs__rename_entry", renamed, blindSpot: "renames", absence: .prefersOtherSet, end: "vfs__rename"),
-        common("vfs__rename", renamed, "renames"),
-        common("vfs__setxattr", dentry(of: "vfs_setxattr"), "extended attributes that are set"),
-        common("vfs__removexattr", dentry(of: "vfs_removexattr"), "extended attributes that are removed"),
+            "kairos_vfs_rename_entry", renamed, blindSpot: "renames", absence: .prefersOtherSet,
+            end: "kairos_vfs_rename"),
+        common("kairos_vfs_rename", renamed, "renames"),
+        common("kairos_vfs_setxattr", dentry(of: "vfs_setxattr"), "extended attributes that are set"),
+        common("kairos_vfs_removexattr", dentry(of: "vfs_removexattr"), "extended attributes that are removed"),
         // Before 6.2 ACLs are extended attributes like others: nothing is missed.
         ProbeProgram(
-            "vfs__set_acl", dentry(of: "vfs_set_acl"), blindSpot: "POSIX ACLs that are set", isNeededWithoutHook: false),
-        ProbeProgram(
-            "vfs__remove_acl", dentry(of: "vfs_remove_acl"), blindSpot: "POSIX ACLs that are removed",
+            "kairos_vfs_set_acl", dentry(of: "vfs_set_acl"), blindSpot: "POSIX ACLs that are set",
             isNeededWithoutHook: false),
-        ProbeProgram("vfs__fileattr", dentry(of: "vfs_fileattr_set"), blindSpot: "chattr"),
-        ProbeProgram("vfs__ioctl", .function(ioctl), blindSpot: "chattr on OpenZFS"),
         ProbeProgram(
-            "vfs__ioctl_compat", .function(compatIoctl), blindSpot: "chattr on OpenZFS by 32-bit programs",
+            "kairos_vfs_remove_acl", dentry(of: "vfs_remove_acl"), blindSpot: "POSIX ACLs that are removed",
             isNeededWithoutHook: false),
-        ProbeProgram("vfs__fput", .function("__fput"), blindSpot: "closes (for --commit-quiet)"),
-        ProbeProgram("vfs__fsync", .function("vfs_fsync_range"), blindSpot: "fsync (for --commit-quiet)"),
+        ProbeProgram("kairos_vfs_fileattr", dentry(of: "vfs_fileattr_set"), blindSpot: "chattr"),
+        ProbeProgram("kairos_vfs_ioctl", .function(ioctl), blindSpot: "chattr on OpenZFS"),
         ProbeProgram(
-            "vfs__fsync_call", .function("do_fsync"), blindSpot: "", isNeededWithoutHook: false,
-            standsInFor: "vfs__fsync"),
+            "kairos_vfs_ioctl_compat", .function(compatIoctl), blindSpot: "chattr on OpenZFS by 32-bit programs",
+            isNeededWithoutHook: false),
+        ProbeProgram("kairos_vfs_fput", .function("__fput"), blindSpot: "closes (for --commit-quiet)"),
+        ProbeProgram("kairos_vfs_fsync", .function("vfs_fsync_range"), blindSpot: "fsync (for --commit-quiet)"),
+        ProbeProgram(
+            "kairos_vfs_fsync_call", .function("do_fsync"), blindSpot: "", isNeededWithoutHook: false,
+            standsInFor: "kairos_vfs_fsync"),
     ]
 
     /// 6.15 made it return a dentry.
     private static let mkdir = {
-        var program = common("vfs__mkdir", dentry(of: "vfs_mkdir"), "new directories")
+        var program = common("kairos_vfs_mkdir", dentry(of: "vfs_mkdir"), "new directories")
         program.pointerConstant = "vfs_mkdir_gives_dentry"
         return program
     }()
@@ -244,51 +256,52 @@ extension ProbeSet {
 
     private static let module =
         [
-            ProbeProgram("zfs__dirty", .module("dsl_dataset_dirty"), blindSpot: "changes", absence: .refusesSet),
+            ProbeProgram("kairos_zfs_dirty", .module("dsl_dataset_dirty"), blindSpot: "changes", absence: .refusesSet),
             ProbeProgram(
-                "zfs__snapshot", .module("dsl_dataset_snapshot_sync_impl"), blindSpot: "snapshots", absence: .refusesSet
+                "kairos_zfs_snapshot", .module("dsl_dataset_snapshot_sync_impl"), blindSpot: "snapshots",
+                absence: .refusesSet
             ),
             ProbeProgram(
-                "zfs__swap", .module("dsl_dataset_clone_swap_sync_impl"),
+                "kairos_zfs_swap", .module("dsl_dataset_clone_swap_sync_impl"),
                 blindSpot: "rollbacks (one soon after a change makes an empty snapshot)"),
             // Without them a volume under constant writes seems to rest between two transaction groups.
-            ProbeProgram("zfs__volume_write", .module("zvol_log_write"), blindSpot: ""),
-            ProbeProgram("zfs__volume_discard", .module("zvol_log_truncate"), blindSpot: ""),
+            ProbeProgram("kairos_zfs_volume_write", .module("zvol_log_write"), blindSpot: ""),
+            ProbeProgram("kairos_zfs_volume_discard", .module("zvol_log_truncate"), blindSpot: ""),
         ] + noise
 
     /// The same for a module without BTF.
     private static let moduleByLayout = [
-        ProbeProgram("zfs__dirty_by", .symbol("dsl_dataset_dirty"), blindSpot: "changes", absence: .refusesSet),
+        ProbeProgram("kairos_zfs_dirty_by", .symbol("dsl_dataset_dirty"), blindSpot: "changes", absence: .refusesSet),
         ProbeProgram(
-            "zfs__snapshot_by", .symbol("dsl_dataset_snapshot_sync_impl"), blindSpot: "snapshots",
+            "kairos_zfs_snapshot_by", .symbol("dsl_dataset_snapshot_sync_impl"), blindSpot: "snapshots",
             absence: .refusesSet),
         ProbeProgram(
-            "zfs__swap_by", .symbol("dsl_dataset_clone_swap_sync_impl"),
+            "kairos_zfs_swap_by", .symbol("dsl_dataset_clone_swap_sync_impl"),
             blindSpot: "rollbacks (one soon after a change makes an empty snapshot)"),
-        ProbeProgram("zfs__volume_write_by", .symbol("zvol_log_write"), blindSpot: ""),
-        ProbeProgram("zfs__volume_discard_by", .symbol("zvol_log_truncate"), blindSpot: ""),
+        ProbeProgram("kairos_zfs_volume_write_by", .symbol("zvol_log_write"), blindSpot: ""),
+        ProbeProgram("kairos_zfs_volume_discard_by", .symbol("zvol_log_truncate"), blindSpot: ""),
         // Where the module's structures have their fields. Without it the set would never be relied on.
         ProbeProgram(
-            "zfs__find_dataset", .symbol("dsl_dataset_stats"), blindSpot: "the fields of datasets",
+            "kairos_zfs_find_dataset", .symbol("dsl_dataset_stats"), blindSpot: "the fields of datasets",
             absence: .refusesSet),
         ProbeProgram(
-            "zfs__find_txg", .symbol("dmu_tx_create_assigned"), blindSpot: "the fields of transactions",
+            "kairos_zfs_find_txg", .symbol("dmu_tx_create_assigned"), blindSpot: "the fields of transactions",
             absence: .refusesSet),
         ProbeProgram(
-            "zfs__find_txg_entry", .symbol("dmu_tx_create_assigned"), blindSpot: "the fields of transactions",
-            absence: .refusesSet, end: "zfs__find_txg"),
+            "kairos_zfs_find_txg_entry", .symbol("dmu_tx_create_assigned"), blindSpot: "the fields of transactions",
+            absence: .refusesSet, end: "kairos_zfs_find_txg"),
     ]
 
     private static let noise = [
         // A thread whose end is not seen would pass for noisy from then on, and its changes for none.
         ProbeProgram(
-            "zfs__atime", .function("touch_atime"),
+            "kairos_zfs_atime", .function("touch_atime"),
             blindSpot: "which changes are access-time updates (a read may make an empty snapshot)"),
-        ProbeProgram("zfs__atime_entry", .function("touch_atime"), blindSpot: "", end: "zfs__atime"),
+        ProbeProgram("kairos_zfs_atime_entry", .function("touch_atime"), blindSpot: "", end: "kairos_zfs_atime"),
         ProbeProgram(
-            "zfs__evict", .function("evict"),
+            "kairos_zfs_evict", .function("evict"),
             blindSpot: "which changes only free a deleted file (one may make an empty snapshot)"),
-        ProbeProgram("zfs__evict_entry", .function("evict"), blindSpot: "", end: "zfs__evict"),
+        ProbeProgram("kairos_zfs_evict_entry", .function("evict"), blindSpot: "", end: "kairos_zfs_evict"),
     ]
 
     /// What the set cannot see on any kernel; what stands in for it is an audit.

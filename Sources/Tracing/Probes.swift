@@ -110,10 +110,10 @@ public final class Probes {
         try self.init(set, programs, access, mode: mode, ringBytes: ringBytes, prefix: prefix)
     }
 
-    /// As above, with these programs.
+    /// As above, with these programs. For tests: one of them is such that the kernel refuses it.
     init(
         _ set: ProbeSet, _ programs: [ProbeProgram], _ access: ModuleAccess = .ofThisHost, mode: Mode,
-        ringBytes: Int = 1 << 20, prefix: String = "kairos-"
+        ringBytes: Int = 1 << 20, prefix: String = "kairos-", poisoned: String? = nil
     ) throws(ProbeError) {
         guard let types = KernelTypes() else { throw .noBTF }
         var held: HeldModule?
@@ -137,7 +137,7 @@ public final class Probes {
             }
             return nil
         }
-        object = try Self.load(&choice, mode, access, ringBytes: ringBytes, prefix: prefix)
+        object = try Self.load(&choice, mode, access, ringBytes: ringBytes, prefix: prefix, poisoned)
         do throws(BPFError) {
             control = ControlBlock(try object.mappedArray("control"))
             let layout = kind == .zfs && access.isByLayout ? LayoutTable(try object.mappedArray("layout")) : nil
@@ -152,6 +152,7 @@ public final class Probes {
             layout = .sought
         }
         for name in choice.attachOrder { try attach(name, &choice) }
+        for name in choice.standInsForAbsent { try attach(name, &choice) }
         try calibrate(&choice)
         leftOut = choice.leftOut
         for item in choice.wanted where links.contains(where: { $0.name == item.program.name }) {
@@ -160,6 +161,9 @@ public final class Probes {
         if case .trace(let selection) = mode { setTrees(selection.trees ?? []) }
         control.ready = true
     }
+
+    /// From now on what this process does is seen too. For tests.
+    func watchSelf() { control.ownPID = 0 }
 
     /// Whether it sees all that another set would see.
     public var isComplete: Bool { !leftOut.contains(where: \.prefersOtherSet) }
@@ -180,7 +184,7 @@ public final class Probes {
     /// Looks whether the programs run, and attaches others for those that do not.
     private func calibrate(_ choice: inout ProgramChoice) throws(ProbeError) {
         guard kind != .syscalls else {
-            guard Calibration.closes(control) else { throw .silent(kind, programs: ["syscalls__exit"]) }
+            guard Calibration.closes(control) else { throw .silent(kind, programs: ["kairos_syscalls_exit"]) }
             return
         }
         var silent = Calibration.silentFunctions(control, choice.wants)
@@ -193,11 +197,13 @@ public final class Probes {
     /// Loads what `choice` wants. libbpf loads all programs of an object or none: each that the kernel refuses costs another
     /// object, without it.
     private static func load(
-        _ choice: inout ProgramChoice, _ mode: Mode, _ access: ModuleAccess, ringBytes: Int, prefix: String
+        _ choice: inout ProgramChoice, _ mode: Mode, _ access: ModuleAccess, ringBytes: Int, prefix: String,
+        _ poisoned: String?
     ) throws(ProbeError) -> BPFObject {
         while true {
             do throws(BPFError) {
                 let object = try open(choice, mode, access, ringBytes: ringBytes, prefix: prefix)
+                if let poisoned { try object.poison(program: poisoned) }
                 try object.load()
                 return object
             } catch { try choice.refuse(error.program, error) }
@@ -395,7 +401,7 @@ public final class Probes {
 
     public var counters: ProbeCounters {
         var counters = control.counters
-        for attached in links where attached.name != "syscalls__process_exit" {
+        for attached in links where attached.name != "kairos_syscalls_process_exit" {
             counters.missedRuns += (try? object.recursionMisses(program: attached.name)) ?? 0
         }
         counters.doubts = slots.withLayout { $0.doubts } ?? 0

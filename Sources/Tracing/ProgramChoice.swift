@@ -50,6 +50,9 @@ struct ProgramChoice {
         return (programs.filter { $0.end == nil } + programs.filter { $0.end != nil }).map(\.name)
     }
 
+    /// Those to attach in the place of programs that are left out.
+    var standInsForAbsent: [String] { standIns(for: leftOut.map(\.program)) }
+
     /// Those to attach too, where a test call did not reach these programs.
     func standIns(for silent: [String]) -> [String] {
         wanted.map(\.program).filter { $0.standsInFor.map(silent.contains) ?? false }.map(\.name)
@@ -88,13 +91,15 @@ struct ProgramChoice {
     }
 
     private mutating func leaveOut(_ program: ProbeProgram, _ reason: LeftOutProgram.Reason, blindSpot: String) {
-        let isDetail = set == .zfs && program.name.hasPrefix("vfs__") && !blindSpot.isEmpty
+        let standIn = wanted.first { $0.program.standsInFor == program.name }?.program
+        let blindSpot = standIn?.blindSpot ?? blindSpot
+        let isDetail = set == .zfs && program.name.hasPrefix("kairos_vfs_") && !blindSpot.isEmpty
         leftOut.append(
             LeftOutProgram(
                 program: program.name, reason: reason,
                 // OpenZFS itself says which dataset changed.
                 blindSpot: isDetail ? "which file and which process, of \(blindSpot)" : blindSpot,
-                prefersOtherSet: program.absence == .prefersOtherSet && !isDetail))
+                prefersOtherSet: program.absence == .prefersOtherSet && !isDetail && standIn == nil))
     }
 }
 

@@ -208,7 +208,7 @@ public final class SlotTable: Sendable {
         static let dirty = offset(\.dirty_txg)
         static let captured = offset(\.captured_txg)
         static let foreign = offset(\.foreign_txg)
-        static let noise = offset(\.noise_txg)
+        static let noise = offset(\.side_effect_txg)
         static let upkeep = offset(\.upkeep_txg)
         static let dirtied = offset(\.dirtied_ns)
         static let flags = offset(\.flags)

@@ -16,7 +16,7 @@
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
 
-#define STAND_IN "vfs__fsync_call" /* for vfs__fsync, where that is not called */
+#define STAND_IN "kairos_vfs_fsync_call" /* for kairos_vfs_fsync, where that is not called */
 #define PATIENCE 8 /* programs that the kernel may refuse: each costs another pass through the verifier */
 
 static struct utsname kernel;
@@ -41,7 +41,7 @@ static void row(const char *set, const char *kind, const char *name, const char 
 	printf("row: %s\t%s\t%s\t%s\t%s\t%s\n", kernel.release, set, kind, name, state, detail);
 }
 
-/* libbpf's last word on a program that the kernel refused names it: "prog 'vfs__open': failed to load: -22". */
+/* libbpf's last word on a program that the kernel refused names it: "prog 'kairos_vfs_open': failed to load: -22". */
 static int listen(enum libbpf_print_level level, const char *format, va_list arguments)
 {
 	char line[4096], *end;
@@ -106,23 +106,23 @@ static bool has_hook(const struct bpf_program *program, const char *hook)
 /* As ProbeSet chooses them: for `kairos run`, or all that a trace may want. */
 static bool belongs(const char *set, bool tracing, const char *name)
 {
-	static const char *always[] = {"syscalls__dirty_folio", "syscalls__process_exec", "syscalls__process_exit"};
-	static const char *calls[] = {"syscalls__exit", "syscalls__io_uring"};
-	static const char *traced[] = {"vfs__splice_entry", "vfs__copy_entry", "vfs__mmap"};
+	static const char *always[] = {"kairos_syscalls_dirty_folio", "kairos_syscalls_process_exec", "kairos_syscalls_process_exit"};
+	static const char *calls[] = {"kairos_syscalls_exit", "kairos_syscalls_io_uring"};
+	static const char *traced[] = {"kairos_vfs_splice_entry", "kairos_vfs_copy_entry", "kairos_vfs_mmap"};
 	size_t i;
 
 	for (i = 0; i < (tracing ? 1 : 3); i++)
 		if (!strcmp(name, always[i]))
 			return true;
-	if (!strncmp(name, "trace__", 7))
+	if (!strncmp(name, "kairos_trace_", 13))
 		return tracing;
 	if (!strcmp(set, "syscalls")) {
 		for (i = 0; i < 2; i++)
 			if (!strcmp(name, calls[i]))
 				return true;
-		return !strcmp(name, tracing ? "syscalls__enter" : "syscalls__begin");
+		return !strcmp(name, tracing ? "kairos_syscalls_enter" : "kairos_syscalls_begin");
 	}
-	if (strncmp(name, "vfs__", 5))
+	if (strncmp(name, "kairos_vfs_", 11))
 		return false;
 	for (i = 0; !tracing && i < 3; i++)
 		if (!strcmp(name, traced[i]))
@@ -313,7 +313,7 @@ static void report(struct bpf_object *object, const char *set, bool tracing, boo
 		else if (!has_hook(program, hook))
 			row(label, "program", name, "no hook", hook);
 		else if (!strcmp(name, STAND_IN) && !stands_in)
-			row(label, "program", name, "not needed", "stands in for vfs__fsync, which runs");
+			row(label, "program", name, "not needed", "stands in for kairos_vfs_fsync, which runs");
 		else
 			row(label, "program", name, runs(program) ? "ran" : "attached", is_sibling ? hook : "");
 	}
@@ -357,7 +357,7 @@ static void try_set(const char *set, bool tracing)
 		control->cookie = -1234567;
 		close(control->cookie);
 		if (!(control->fired & 1ULL << KAIROS_PROBE_SYSCALLS))
-			fault("syscalls__exit is attached and does not fire");
+			fault("kairos_syscalls_exit is attached and does not fire");
 	} else {
 		int file = memfd_create("kairos", MFD_CLOEXEC);
 		struct stat status;
@@ -365,7 +365,7 @@ static void try_set(const char *set, bool tracing)
 		fstat(file, &status);
 		control->file = status.st_ino;
 		if (write(file, "k", 1) != 1 || !(control->fired & 1ULL << KAIROS_PROBE_WRITE))
-			fault("vfs__write is attached and does not fire");
+			fault("kairos_vfs_write is attached and does not fire");
 		/* The compiler may have put the one function into the other. */
 		fsync(file);
 		stands_in = !(control->fired & 1ULL << KAIROS_PROBE_FSYNC);
@@ -374,7 +374,7 @@ static void try_set(const char *set, bool tracing)
 		close(file);
 	}
 	/* In a trace Kairos does not show itself. */
-	control->self = 0;
+	control->own_pid = 0;
 	control->ready = 1;
 	for (i = 0; i < 2; i++) {
 		struct deeds deeds = {};

@@ -164,7 +164,7 @@ int main(int count, char **arguments)
 	}
 	/* Those of the set zfs read the types of the module. */
 	bpf_object__for_each_program(program, object)
-		bpf_program__set_autoload(program, strncmp(bpf_program__name(program), "zfs__", 5));
+		bpf_program__set_autoload(program, strncmp(bpf_program__name(program), "kairos_zfs_", 11));
 	/* It fails at the first program, and has relocated all of them. */
 	bpf_object__load(object);
 	bpf_object__close(object);

@@ -44,7 +44,7 @@ final class SlotMemory: Sendable {
     }
 
     /// The same as `dirty` for access times and upkeep.
-    func noise(_ slot: Int, in group: UInt64) throws { try store(group, \.noise_txg, slot) }
+    func noise(_ slot: Int, in group: UInt64) throws { try store(group, \.side_effect_txg, slot) }
 
     private func store(_ group: UInt64, _ field: KeyPath<kairos_slot, UInt64>, _ slot: Int) throws {
         let offset = try #require(MemoryLayout<kairos_slot>.offset(of: field))

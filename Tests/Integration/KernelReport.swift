@@ -19,13 +19,8 @@ enum KernelReport {
         ReportRows.add(variable, [KernelSupport.release, set, kind, name, state, detail])
     }
 
-    /// Whether the program runs; nil where it is not in the kernel. False where it shares the kernel's name, of 15 bytes, with another
-    /// one.
-    static func hasRun(_ program: String, _ runs: [String: UInt64]) -> Bool? {
-        let name = program.prefix(15)
-        guard let count = runs[String(name)] else { return nil }
-        return count > 0 && ProbeSet.everyProgram.filter { $0.prefix(15) == name }.count == 1
-    }
+    /// Whether the program runs; nil where it is not in the kernel.
+    static func hasRun(_ program: String, _ runs: [String: UInt64]) -> Bool? { runs[program].map { $0 > 0 } }
 
     /// How often each BPF program of the kernel, no matter whose, runs meanwhile.
     static func runs(_ body: () -> Void) -> [String: UInt64] {
@@ -33,7 +28,7 @@ enum KernelReport {
         defer { if counting >= 0 { close(counting) } }
         body()
         var result: [String: UInt64] = [:]
-        var name = [CChar](repeating: 0, count: 16)
+        var name = [CChar](repeating: 0, count: 64)
         var (program, count) = (0, UInt64(0))
         while true {
             program = support_next_program(UInt32(program), &name, &count)

@@ -61,8 +61,10 @@ struct KernelTests {
         if case .failure(let error) = outcome { KernelReport.add(set, "set", "-", "refused", error.description) }
         let loaded = try outcome.get()
         for program in set.programs { Self.report(program, of: loaded, as: set) }
-        #expect(loaded.leftOut.filter(\.isWorthAWarning).map(\.blindSpotAndReason) == [])
-        let first = set == .syscalls ? "syscalls__exit" : "vfs__write"
+        // Before 6.6 no program goes on a function of more than six arguments (473e3150e30a).
+        let lacking = loaded.leftOut.filter { $0.isWorthAWarning && $0.program != "kairos_vfs_setxattr" }
+        #expect(lacking.map(\.blindSpotAndReason) == [])
+        let first = set == .syscalls ? "kairos_syscalls_exit" : "kairos_vfs_write"
         #expect((loaded.runs[first] ?? 0) > 0, "\(loaded.runs)")
     }
 
@@ -245,9 +247,9 @@ struct KernelTests {
     /// Hooks with fewer arguments than the program reads, which the verifier notices; one that takes an argument for what it is not;
     /// and one that there is not.
     static let broken: [(program: String, hook: ProbeProgram.Hook, isRefused: Bool)] = [
-        ("syscalls__dirty_folio", .tracepoint("sched_process_fork"), true),
-        ("syscalls__process_exit", .tracepoint("sys_enter"), true),
-        ("syscalls__io_uring", .tracepoint("kairos_is_no_tracepoint"), false),
+        ("kairos_syscalls_dirty_folio", .tracepoint("sched_process_fork"), true),
+        ("kairos_syscalls_process_exit", .tracepoint("sys_enter"), true),
+        ("kairos_syscalls_io_uring", .tracepoint("kairos_is_no_tracepoint"), false),
     ]
 
     @Test("a program that the kernel refuses, or has no hook for, costs only what it saw", arguments: broken.indices)
@@ -268,22 +270,23 @@ struct KernelTests {
 
     @Test("several refused programs are left out, one after the other")
     func several() throws {
-        var programs = Self.programs("syscalls__dirty_folio", on: .tracepoint("sched_process_fork"))
-        let other = Self.programs("syscalls__process_exit", on: .tracepoint("sys_enter"))
-        programs = zip(programs, other).map { $1.name == "syscalls__process_exit" ? $1 : $0 }
+        var programs = Self.programs("kairos_syscalls_dirty_folio", on: .tracepoint("sched_process_fork"))
+        let other = Self.programs("kairos_syscalls_process_exit", on: .tracepoint("sys_enter"))
+        programs = zip(programs, other).map { $1.name == "kairos_syscalls_process_exit" ? $1 : $0 }
         let probes = try Probes(.syscalls, programs, mode: .watch, ringBytes: 1 << 16)
-        #expect(probes.leftOut.map(\.program) == ["syscalls__dirty_folio", "syscalls__process_exit"])
+        #expect(probes.leftOut.map(\.program) == ["kairos_syscalls_dirty_folio", "kairos_syscalls_process_exit"])
     }
 
     @Test("without the program that sees system calls there is no set syscalls")
     func vital() {
         #expect(throws: ProbeError.self) {
             _ = try Probes(
-                .syscalls, Self.programs("syscalls__exit", on: .tracepoint("kairos_is_no_tracepoint")), mode: .watch)
+                .syscalls, Self.programs("kairos_syscalls_exit", on: .tracepoint("kairos_is_no_tracepoint")),
+                mode: .watch)
         }
         #expect(throws: ProbeError.self) {
             _ = try Probes(
-                .syscalls, Self.programs("syscalls__exit", on: .tracepoint("sched_process_exit")), mode: .watch)
+                .syscalls, Self.programs("kairos_syscalls_exit", on: .tracepoint("sched_process_exit")), mode: .watch)
         }
     }
 }

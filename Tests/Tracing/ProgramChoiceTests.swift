@@ -10,7 +10,7 @@ struct ProgramChoiceTests {
         BPFError(
             operation: "load", subject: "kairos", errno: .init(rawValue: errno),
             log: """
-                libbpf: prog 'syscalls__exit': something that is no failure
+                libbpf: prog 'kairos_syscalls_exit': something that is no failure
                 libbpf: prog '\(program)': BPF program load failed: Invalid argument
                 libbpf: prog '\(program)': -- BEGIN PROG LOAD LOG --
                 0: R1=ctx() R10=fp0
@@ -27,7 +27,7 @@ struct ProgramChoiceTests {
 
     @Test("libbpf's last message on a program says which one was refused")
     func named() {
-        #expect(Self.refusal("vfs__link").program == "vfs__link")
+        #expect(Self.refusal("kairos_vfs_link").program == "kairos_vfs_link")
         #expect(
             BPFError(operation: "load", subject: "kairos", errno: .invalidArgument, log: "libbpf: no").program == nil)
     }
@@ -44,7 +44,7 @@ struct ProgramChoiceTests {
         "each program that the kernel refuses costs itself, or the set where it is nothing without",
         arguments: ProbeSet.allCases)
     func each(set: ProbeSet) throws {
-        let vital: Set = ["syscalls__exit", "vfs__write", "zfs__dirty", "zfs__snapshot"]
+        let vital: Set = ["kairos_syscalls_exit", "kairos_vfs_write", "kairos_zfs_dirty", "kairos_zfs_snapshot"]
         for program in set.programs {
             var choice = try Self.choice(set)
             let error = Self.refusal(program.name)
@@ -68,25 +68,25 @@ struct ProgramChoiceTests {
             guard let end = program.end else { continue }
             #expect(try #require(order.firstIndex(of: end)) < #require(order.firstIndex(of: program.name)))
         }
-        let error = Self.refusal("zfs__atime")
+        let error = Self.refusal("kairos_zfs_atime")
         try choice.refuse(error.program, error)
-        #expect(!choice.wants("zfs__atime_entry"))
+        #expect(!choice.wants("kairos_zfs_atime_entry"))
     }
 
     @Test("a program that a test call does not reach costs what it saw, and another may stand in for it")
     func silent() throws {
         var choice = try Self.choice(.vfs)
-        #expect(choice.standIns(for: ["vfs__mkdir"]) == [])
-        #expect(choice.standIns(for: ["vfs__fsync"]) == ["vfs__fsync_call"])
+        #expect(choice.standIns(for: ["kairos_vfs_mkdir"]) == [])
+        #expect(choice.standIns(for: ["kairos_vfs_fsync"]) == ["kairos_vfs_fsync_call"])
         try choice.noteSilent([])
         #expect(choice.leftOut.isEmpty)
-        try choice.noteSilent(["vfs__fsync", "vfs__mkdir"])
-        #expect(choice.leftOut.map(\.program) == ["vfs__fsync", "vfs__mkdir"])
+        try choice.noteSilent(["kairos_vfs_fsync", "kairos_vfs_mkdir"])
+        #expect(choice.leftOut.map(\.program) == ["kairos_vfs_fsync", "kairos_vfs_mkdir"])
         #expect(choice.leftOut.map(\.isWorthAWarning) == [true, true])
         #expect(choice.leftOut.map(\.prefersOtherSet) == [false, true])
         // It is there all the same, for the calls that do reach it.
-        #expect(choice.wants("vfs__mkdir"))
-        #expect(throws: ProbeError.self) { try choice.noteSilent(["vfs__write"]) }
+        #expect(choice.wants("kairos_vfs_mkdir"))
+        #expect(throws: ProbeError.self) { try choice.noteSilent(["kairos_vfs_write"]) }
         #expect(throws: ProbeError.self) { try choice.noteSilent(["none (fstat)"]) }
     }
 
@@ -94,11 +94,11 @@ struct ProgramChoiceTests {
     func hopeless() throws {
         var choice = try Self.choice(.vfs)
         for errno: Int32 in [1, 12] {
-            let error = Self.refusal("vfs__link", errno)
+            let error = Self.refusal("kairos_vfs_link", errno)
             #expect(throws: ProbeError.self) { try choice.refuse(error.program, error) }
         }
-        #expect(throws: ProbeError.self) { try choice.refuse(nil, Self.refusal("vfs__link")) }
-        #expect(throws: ProbeError.self) { try choice.refuse("vfs__unknown", Self.refusal("vfs__unknown")) }
+        #expect(throws: ProbeError.self) { try choice.refuse(nil, Self.refusal("kairos_vfs_link")) }
+        #expect(throws: ProbeError.self) { try choice.refuse("kairos_vfs_unknown", Self.refusal("kairos_vfs_unknown")) }
         let optional = ProbeSet.vfs.programs.filter { $0.absence != .refusesSet && $0.end == nil }.map(\.name)
         for name in optional.prefix(ProgramChoice.patience) { try choice.refuse(name, Self.refusal(name)) }
         let next = optional[ProgramChoice.patience]
@@ -108,16 +108,16 @@ struct ProgramChoiceTests {
     @Test("a hook that other kernels call otherwise is found by its other name")
     func renamedHook() throws {
         let old = try Self.choice(.vfs)
-        #expect(old.wanted.first { $0.program.name == "vfs__open" }?.hook.name == "do_filp_open")
+        #expect(old.wanted.first { $0.program.name == "kairos_vfs_open" }?.hook.name == "do_filp_open")
         let new = try Self.choice(.vfs, without: ["do_filp_open"])
         #expect(new.leftOut.isEmpty)
-        #expect(new.wanted.first { $0.program.name == "vfs__open" }?.hook.name == "do_file_open")
+        #expect(new.wanted.first { $0.program.name == "kairos_vfs_open" }?.hook.name == "do_file_open")
         let neither = try Self.choice(.vfs, without: ["do_filp_open", "do_file_open"])
         let lacking = try #require(neither.leftOut.first)
         #expect(lacking.isWorthAWarning)
         #expect(
             lacking.blindSpotAndReason
-                == "files that open(2) makes: this kernel has no do_filp_open() or do_file_open() for the program vfs__open"
+                == "files that open(2) makes: this kernel has no do_filp_open() or do_file_open() for the program kairos_vfs_open"
         )
         #expect(try Self.choice(.vfs, without: ["vfs_set_acl"]).leftOut.allSatisfy { !$0.isWorthAWarning })
         #expect(throws: ProbeError.self) { try Self.choice(.syscalls, without: ["sys_exit"]) }
@@ -127,7 +127,7 @@ struct ProgramChoiceTests {
     func detail() throws {
         for set in [ProbeSet.zfs, .vfs] {
             var choice = try Self.choice(set)
-            try choice.refuse("vfs__symlink", Self.refusal("vfs__symlink"))
+            try choice.refuse("kairos_vfs_symlink", Self.refusal("kairos_vfs_symlink"))
             #expect(choice.leftOut.map(\.prefersOtherSet) == [set == .vfs])
             let what = set == .vfs ? "new symbolic links" : "which file and which process, of new symbolic links"
             #expect(choice.leftOut.map(\.blindSpot) == [what])

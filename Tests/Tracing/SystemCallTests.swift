@@ -8,21 +8,26 @@ import Testing
 struct SystemCallTests {
     /// Calls that change files, by the program of the set `vfs` that sees the change; the set `syscalls` has them all in bpf/calls.h.
     private static let changing: [(names: String, seenBy: String)] = [
-        ("open creat openat openat2 open_by_handle_at", "vfs__open vfs__setattr"),
-        ("write pwrite64 writev pwritev pwritev2", "vfs__write vfs__writev"),
-        ("sendfile sendfile64 splice", "vfs__splice"), ("copy_file_range", "vfs__copy"), ("io_submit", "vfs__aio"),
-        ("fallocate madvise process_madvise", "vfs__fallocate"),
-        ("ioctl", "vfs__ioctl vfs__ioctl_compat vfs__clone vfs__fallocate vfs__fileattr"),
-        ("truncate truncate64 ftruncate ftruncate64", "vfs__setattr"),
-        ("unlink unlinkat", "vfs__unlink vfs__rmdir"), ("rmdir", "vfs__rmdir"), ("mkdir mkdirat", "vfs__mkdir"),
-        ("rename renameat renameat2", "vfs__rename"), ("link linkat", "vfs__link"),
-        ("symlink symlinkat", "vfs__symlink"),
-        ("mknod mknodat bind socketcall", "vfs__mknod"),
-        ("chmod fchmod fchmodat fchmodat2 chown chown32 lchown lchown32 fchown fchown32 fchownat", "vfs__setattr"),
-        ("utime utimes futimesat utimensat utimensat_time64", "vfs__setattr"),
-        ("setxattr lsetxattr fsetxattr setxattrat", "vfs__setxattr vfs__set_acl"),
-        ("removexattr lremovexattr fremovexattr removexattrat", "vfs__removexattr vfs__remove_acl"),
-        ("file_setattr", "vfs__fileattr"),
+        ("open creat openat openat2 open_by_handle_at", "kairos_vfs_open kairos_vfs_setattr"),
+        ("write pwrite64 writev pwritev pwritev2", "kairos_vfs_write kairos_vfs_writev"),
+        ("sendfile sendfile64 splice", "kairos_vfs_splice"), ("copy_file_range", "kairos_vfs_copy"),
+        ("io_submit", "kairos_vfs_aio"),
+        ("fallocate madvise process_madvise", "kairos_vfs_fallocate"),
+        ("ioctl", "kairos_vfs_ioctl kairos_vfs_ioctl_compat kairos_vfs_clone kairos_vfs_fallocate kairos_vfs_fileattr"),
+        ("truncate truncate64 ftruncate ftruncate64", "kairos_vfs_setattr"),
+        ("unlink unlinkat", "kairos_vfs_unlink kairos_vfs_rmdir"), ("rmdir", "kairos_vfs_rmdir"),
+        ("mkdir mkdirat", "kairos_vfs_mkdir"),
+        ("rename renameat renameat2", "kairos_vfs_rename"), ("link linkat", "kairos_vfs_link"),
+        ("symlink symlinkat", "kairos_vfs_symlink"),
+        ("mknod mknodat bind socketcall", "kairos_vfs_mknod"),
+        (
+            "chmod fchmod fchmodat fchmodat2 chown chown32 lchown lchown32 fchown fchown32 fchownat",
+            "kairos_vfs_setattr"
+        ),
+        ("utime utimes futimesat utimensat utimensat_time64", "kairos_vfs_setattr"),
+        ("setxattr lsetxattr fsetxattr setxattrat", "kairos_vfs_setxattr kairos_vfs_set_acl"),
+        ("removexattr lremovexattr fremovexattr removexattrat", "kairos_vfs_removexattr kairos_vfs_remove_acl"),
+        ("file_setattr", "kairos_vfs_fileattr"),
     ]
     /// Calls that change nothing, and that the programs follow all the same: commit points and mappings.
     private static let followed = "close dup2 dup3 mmap mmap2 fsync fdatasync"
@@ -150,7 +155,7 @@ struct SystemCallTests {
     func requests() throws {
         let changing = Self.words(Self.changingRequests)
         let harmless = Self.words(Self.harmlessRequests)
-        let programs = try Headers.programs("tracepoints.h")
+        let programs = try Headers.programs("tracepoints.bpf.c")
         for (name, number) in try Headers.requests() {
             #expect(changing.contains(name) != harmless.contains(name), "\(name) (\(number)): does it change files?")
             guard changing.contains(name) else { continue }
@@ -161,7 +166,7 @@ struct SystemCallTests {
 
     @Test("the programs of the set vfs that see the calls are in bpf/")
     func programs() throws {
-        let programs = try ["vfs_contents.h", "vfs_names.h"].map(Headers.programs).joined()
+        let programs = try ["vfs_contents.bpf.c", "vfs_names.bpf.c"].map(Headers.programs).joined()
         for name in Self.words(Self.changing.map(\.seenBy).joined(separator: " ")) {
             #expect(programs.contains("int \(name)(") || programs.contains("BPF_PROG(\(name),"), "\(name)")
         }

@@ -48,7 +48,7 @@ struct ZFSLayoutTests {
         let types = ProbeSet.zfs.programs(.types).map(\.name)
         let layout = ProbeSet.zfs.programs(.layout).map(\.name)
         #expect(types == ProbeSet.zfs.programs.map(\.name))
-        let searches = ["zfs__find_dataset", "zfs__find_txg", "zfs__find_txg_entry"]
+        let searches = ["kairos_zfs_find_dataset", "kairos_zfs_find_txg", "kairos_zfs_find_txg_entry"]
         let twins = layout.filter { !searches.contains($0) }.map { $0.hasSuffix("_by") ? String($0.dropLast(3)) : $0 }
         #expect(Set(twins) == Set(types) && twins.count == types.count)
         #expect(searches.allSatisfy(layout.contains))
@@ -56,7 +56,9 @@ struct ZFSLayoutTests {
         for set in [ProbeSet.vfs, .syscalls] { #expect(set.programs(.layout).map(\.name) == set.programs.map(\.name)) }
     }
 
-    @Test("a set that cannot search is refused", arguments: ["zfs__find_dataset", "zfs__find_txg", "zfs__dirty_by"])
+    @Test(
+        "a set that cannot search is refused",
+        arguments: ["kairos_zfs_find_dataset", "kairos_zfs_find_txg", "kairos_zfs_dirty_by"])
     func vital(program: String) throws {
         var choice = try ProgramChoice(.zfs, ProbeSet.zfs.programs(.layout)) { .init(name: $0.hooks[0].name) }
         let error = BPFError(operation: "attach", subject: program, errno: .noSuchFileOrDirectory, log: "")

@@ -33,6 +33,12 @@ void kairos_libbpf_report(int fd);
 void *kairos_bpf_global(struct bpf_object *object, const char *section, const char *name, size_t size);
 
 /*
+ * Puts in the program's place what libbpf makes of an access to a field that the kernel lacks: a call of a function that there is
+ * not. The verifier refuses it. For tests.
+ */
+int kairos_bpf_poison(struct bpf_program *program);
+
+/*
  * Which parameter of a kernel function, from 0, is the `nth` (from 0) pointer to `struct type`, by the kernel's BTF.
  * -ENOENT: there is no such function; -ESRCH: it has no such parameter. `btf` is of btf__load_vmlinux_btf().
  */

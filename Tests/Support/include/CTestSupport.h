@@ -82,10 +82,9 @@ extern const int support_o_direct;
 /* Has the kernel count how often each BPF program runs, until the descriptor is closed. Or -errno. */
 int support_count_runs(void);
 /*
- * The next BPF program in the kernel after the one of that number: its own number, and its name, cut off after 15 bytes, and how
- * often it ran. -ENOENT after the last one, or another -errno.
+ * The next BPF program in the kernel after the one of that number: its own number, its function's name, and how often it ran. -ENOENT after the last one, or another -errno.
  */
-long support_next_program(uint32_t after, char name[16], uint64_t *runs);
+long support_next_program(uint32_t after, char name[64], uint64_t *runs);
 
 /* One store of one byte. */
 void support_store(long address, uint8_t byte);

@@ -1,11 +1,8 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Tracepoints of the kernel's other than those on system calls: the ends of io_uring's requests, pages that get dirty, processes
  * that end. The first belongs to the probe set `syscalls`, the others to every set.
  */
-#ifndef KAIROS_TRACEPOINTS_H
-#define KAIROS_TRACEPOINTS_H
-
 #include "names.h"
 
 /* include/uapi/linux/io_uring.h: enum io_uring_op, whose numbers are the kernel's interface. */
@@ -124,7 +121,7 @@ static __always_inline int uring__request(struct io_kiocb *request, struct call_
 
 /* The end of a request. The arguments behind the second differ between kernels, and the result is in the request. */
 SEC("tp_btf/io_uring_complete")
-int syscalls__io_uring(u64 *ctx)
+int kairos_syscalls_io_uring(u64 *ctx)
 {
 	struct io_kiocb *request = (void *)ctx[1];
 	struct kairos_control *ctl = control__get();
@@ -140,7 +137,7 @@ int syscalls__io_uring(u64 *ctx)
 
 /* The submission of a request that has a completion only if it fails. */
 SEC("tp_btf/io_uring_submit_req")
-int syscalls__io_uring_submit(u64 *ctx)
+int kairos_syscalls_io_uring_submit(u64 *ctx)
 {
 	struct io_kiocb *request = (void *)ctx[0];
 	struct kairos_control *ctl = control__get();
@@ -174,13 +171,7 @@ static __always_inline int change__folio(struct address_space *mapping)
 	struct kairos_control *ctl = control__get();
 	struct hlist_node *alias;
 	struct inode *inode;
-	struct change c = {
-	    .op = KAIROS_OP_STORE,
-	    .probe = KAIROS_PROBE_FOLIO,
-	    .offset = KAIROS_NO_OFFSET,
-	    .syscall = KAIROS_NO_SYSCALL,
-	    .fd = -1,
-	};
+	struct change c;
 
 	/* The tracepoint's BTF says that the mapping may be NULL (6.14 and later ask for the check). */
 	if (!ctl || !READ_ONCE(ctl->ready) || !mapping)
@@ -188,9 +179,8 @@ static __always_inline int change__folio(struct address_space *mapping)
 	inode = mapping->host;
 	if (!inode)
 		return 0;
-	c.key.device = inode->i_sb->s_dev;
-	c.slot = device__slot(c.key.device);
-	if (!tracing && c.slot == KAIROS_NO_SLOT)
+	c = change__new(inode->i_sb->s_dev, KAIROS_OP_STORE, KAIROS_PROBE_FOLIO);
+	if (!change__is_wanted(&c))
 		return 0;
 	c.key.inode = inode->i_ino;
 	c.key.generation = inode->i_generation;
@@ -202,7 +192,7 @@ static __always_inline int change__folio(struct address_space *mapping)
 }
 
 SEC("tp_btf/writeback_dirty_folio")
-int BPF_PROG(syscalls__dirty_folio, struct folio *folio, struct address_space *mapping)
+int BPF_PROG(kairos_syscalls_dirty_folio, struct folio *folio, struct address_space *mapping)
 {
 	/* In a trace, write(2) is shown as such; a store faults from user mode, where no system call is under way. */
 	if (tracing) {
@@ -247,7 +237,7 @@ struct {
  * trace_sched_process_exit() in do_exit()) a process drops its memory before the tracepoint fires.
  */
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(syscalls__process_exec, struct task_struct *task)
+int BPF_PROG(kairos_syscalls_process_exec, struct task_struct *task)
 {
 	struct kairos_control *ctl = control__get();
 	struct zfs_command *command;
@@ -272,7 +262,7 @@ int BPF_PROG(syscalls__process_exec, struct task_struct *task)
 
 /* The kernel has written a process's memory to a file, by no call of anybody's. Where it is, its core_pattern says. */
 SEC("tp_btf/sched_process_exit")
-int BPF_PROG(syscalls__core, struct task_struct *task)
+int BPF_PROG(kairos_syscalls_core, struct task_struct *task)
 {
 	struct kairos_control *ctl = control__get();
 	struct call_args args = {
@@ -285,7 +275,7 @@ int BPF_PROG(syscalls__core, struct task_struct *task)
 
 /* The end of a zfs or zpool command. User space decides by its arguments what it may have done. */
 SEC("tp_btf/sched_process_exit")
-int BPF_PROG(syscalls__process_exit, struct task_struct *task)
+int BPF_PROG(kairos_syscalls_process_exit, struct task_struct *task)
 {
 	struct kairos_control *ctl = control__get();
 	struct zfs_command *command;
@@ -296,7 +286,7 @@ int BPF_PROG(syscalls__process_exit, struct task_struct *task)
 		return 0;
 	/* The leader's end alone; and Kairos's own children report to it anyway. */
 	if (tid != bpf_get_current_pid_tgid() >> 32 || !task__is_zfs_command(task) ||
-	    (u32)BPF_CORE_READ(task, real_parent, tgid) == ctl->self)
+	    (u32)BPF_CORE_READ(task, real_parent, tgid) == ctl->own_pid)
 		return 0;
 	sc = scratch__begin(KAIROS_PROBE_EXIT, KAIROS_RECORD_ZFS_COMMAND, 0, bpf_ktime_get_ns());
 	if (!sc)
@@ -311,5 +301,3 @@ int BPF_PROG(syscalls__process_exit, struct task_struct *task)
 	scratch__send(sc, size, true);
 	return 0;
 }
-
-#endif

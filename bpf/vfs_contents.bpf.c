@@ -1,10 +1,7 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Probe set `vfs`: what is in a file. Writes, by whatever way, room, mappings, and the commit points.
  */
-#ifndef KAIROS_VFS_CONTENTS_H
-#define KAIROS_VFS_CONTENTS_H
-
 #include "vfs.h"
 
 /* Writes: by who calls the file system, and how many bytes it took. */
@@ -12,9 +9,9 @@
 /* Of one whose position has moved on by what was written. */
 static __always_inline int vfs__written(u64 file, u32 probe, s64 n, s64 position)
 {
-	struct deed deed = {.op = KAIROS_OP_WRITE, .probe = probe, .offset = position - n, .bytes = n};
+	struct event event = {.op = KAIROS_OP_WRITE, .probe = probe, .offset = position - n, .bytes = n};
 
-	return n > 0 ? vfs__file(file, &deed) : 0;
+	return n > 0 ? vfs__file(file, &event) : 0;
 }
 
 static __always_inline int vfs__written_by(u64 *ctx, u32 file, u32 probe, u32 position)
@@ -64,41 +61,41 @@ static __always_inline bool within__ends(u32 probe)
 }
 
 SEC("fentry/iter_file_splice_write")
-int vfs__splice_entry(u64 *ctx)
+int kairos_vfs_splice_entry(u64 *ctx)
 {
 	return within__begin(KAIROS_PROBE_SPLICE);
 }
 
 SEC("fentry/vfs_copy_file_range")
-int vfs__copy_entry(u64 *ctx)
+int kairos_vfs_copy_entry(u64 *ctx)
 {
 	return within__begin(KAIROS_PROBE_COPY);
 }
 
 /* (file, buffer, count, position) */
 SEC("fexit/vfs_write")
-int vfs__write(u64 *ctx)
+int kairos_vfs_write(u64 *ctx)
 {
 	return vfs__written_by(ctx, 0, KAIROS_PROBE_WRITE, 3);
 }
 
 /* (file, vector, length, position, flags) */
 SEC("fexit/vfs_writev")
-int vfs__writev(u64 *ctx)
+int kairos_vfs_writev(u64 *ctx)
 {
 	return vfs__written_by(ctx, 0, KAIROS_PROBE_WRITEV, 3);
 }
 
 /* (file, iterator, position, flags) */
 SEC("fexit/vfs_iter_write")
-int vfs__iter_write(u64 *ctx)
+int kairos_vfs_iter_write(u64 *ctx)
 {
 	return within__ends(KAIROS_PROBE_ITER_WRITE) ? vfs__written_by(ctx, 0, KAIROS_PROBE_ITER_WRITE, 2) : 0;
 }
 
 /* (file, iocb, iterator) */
 SEC("fexit/vfs_iocb_iter_write")
-int vfs__iocb_write(u64 *ctx)
+int kairos_vfs_iocb_write(u64 *ctx)
 {
 	struct kiocb *iocb = (void *)arg(ctx, 1);
 
@@ -107,21 +104,21 @@ int vfs__iocb_write(u64 *ctx)
 
 /* (file, iterator, position) */
 SEC("fexit/__kernel_write_iter")
-int vfs__kernel_write(u64 *ctx)
+int kairos_vfs_kernel_write(u64 *ctx)
 {
 	return vfs__written_by(ctx, 0, KAIROS_PROBE_KERNEL_WRITE, 2);
 }
 
 /* splice(2) and sendfile(2): (pipe, out, position, length, flags). */
 SEC("fexit/iter_file_splice_write")
-int vfs__splice(u64 *ctx)
+int kairos_vfs_splice(u64 *ctx)
 {
 	return within__ends(KAIROS_PROBE_SPLICE) ? vfs__written_by(ctx, 1, KAIROS_PROBE_SPLICE, 2) : 0;
 }
 
 /* In whatever thread it runs. When it would block it returns -EAGAIN, and is called again in a worker. */
 SEC("fexit/io_write")
-int vfs__io_uring(u64 *ctx)
+int kairos_vfs_io_uring(u64 *ctx)
 {
 	struct io_kiocb *request = (void *)arg(ctx, 0);
 	s32 status = (s32)returned(ctx);
@@ -142,14 +139,14 @@ static __always_inline int kiocb__done(struct kiocb *iocb, long n, u32 probe)
 
 /* The end of a write of io_submit(2), at once or later. */
 SEC("fentry/aio_complete_rw")
-int BPF_PROG(vfs__aio, struct kiocb *iocb, long n)
+int BPF_PROG(kairos_vfs_aio, struct kiocb *iocb, long n)
 {
 	return kiocb__done(iocb, n, KAIROS_PROBE_AIO);
 }
 
 /* Of io_uring, when the file system finished later. */
 SEC("fentry/io_complete_rw")
-int BPF_PROG(vfs__io_uring_late, struct kiocb *iocb, long n)
+int BPF_PROG(kairos_vfs_io_uring_late, struct kiocb *iocb, long n)
 {
 	return kiocb__done(iocb, n, KAIROS_PROBE_IO_URING);
 }
@@ -159,21 +156,21 @@ int BPF_PROG(vfs__io_uring_late, struct kiocb *iocb, long n)
  * the write, so it is marked as early, and a check follows the snapshot.
  */
 SEC("fentry/generic_write_checks")
-int BPF_PROG(vfs__kernel_thread, struct kiocb *iocb)
+int BPF_PROG(kairos_vfs_kernel_thread, struct kiocb *iocb)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct deed deed = DEED(WRITE, KERNEL_THREAD);
+	struct event event = EVENT(WRITE, KERNEL_THREAD);
 
 	if (!(task->flags & PF_KTHREAD))
 		return 0;
-	deed.offset = BPF_CORE_READ(iocb, ki_pos);
-	deed.early = true;
-	return vfs__file((u64)BPF_CORE_READ(iocb, ki_filp), &deed);
+	event.offset = BPF_CORE_READ(iocb, ki_pos);
+	event.early = true;
+	return vfs__file((u64)BPF_CORE_READ(iocb, ki_filp), &event);
 }
 
 /* (in, position, out, position, length, flags) */
 SEC("fexit/vfs_copy_file_range")
-int vfs__copy(u64 *ctx)
+int kairos_vfs_copy(u64 *ctx)
 {
 	s64 n = returned(ctx);
 
@@ -182,7 +179,7 @@ int vfs__copy(u64 *ctx)
 
 /* (in, position, out, position, length, flags) */
 SEC("fexit/vfs_clone_file_range")
-int vfs__clone(u64 *ctx)
+int kairos_vfs_clone(u64 *ctx)
 {
 	s64 n = returned(ctx);
 
@@ -206,12 +203,12 @@ static __always_inline s64 file__size(u64 pointer)
 
 /* (file, mode, offset, length) */
 SEC("fentry/vfs_fallocate")
-int vfs__fallocate_entry(u64 *ctx)
+int kairos_vfs_fallocate_entry(u64 *ctx)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	s64 size;
 
-	if (!fallocate__is_room(arg(ctx, 1)))
+	if (!fallocate__is_preallocation(arg(ctx, 1)))
 		return 0;
 	size = file__size(arg(ctx, 0));
 	bpf_map_update_elem(&sizes, &id, &size, BPF_ANY);
@@ -219,15 +216,15 @@ int vfs__fallocate_entry(u64 *ctx)
 }
 
 SEC("fexit/vfs_fallocate")
-int vfs__fallocate(u64 *ctx)
+int kairos_vfs_fallocate(u64 *ctx)
 {
-	struct deed deed = WRITTEN(FALLOCATE, arg(ctx, 3), arg(ctx, 2));
+	struct event event = WRITTEN(FALLOCATE, arg(ctx, 3), arg(ctx, 2));
 	struct kairos_control *ctl = control__get();
 	u64 id = bpf_get_current_pid_tgid();
 	bool changed = true;
 	s64 *before;
 
-	if (fallocate__is_room(arg(ctx, 1))) {
+	if (fallocate__is_preallocation(arg(ctx, 1))) {
 		before = bpf_map_lookup_elem(&sizes, &id);
 		if (before) {
 			changed = *before != file__size(arg(ctx, 0));
@@ -237,14 +234,14 @@ int vfs__fallocate(u64 *ctx)
 	/* The call that is made to see whether this program runs changes nothing. */
 	if ((s32)returned(ctx) || !ctl || (!changed && READ_ONCE(ctl->ready)))
 		return 0;
-	return vfs__file(arg(ctx, 0), &deed);
+	return vfs__file(arg(ctx, 0), &event);
 }
 
 /* Trace: (file, address, length, protection, flags, page offset in bytes). */
 SEC("fexit/vm_mmap_pgoff")
-int vfs__mmap(u64 *ctx)
+int kairos_vfs_mmap(u64 *ctx)
 {
-	struct deed deed = DEED(MAP, MMAP);
+	struct event event = EVENT(MAP, MMAP);
 	s64 address = returned(ctx);
 	u64 file = arg(ctx, 0);
 
@@ -252,17 +249,17 @@ int vfs__mmap(u64 *ctx)
 		return 0;
 	if (!(arg(ctx, 4) & MAP_SHARED_MASK) || !(arg(ctx, 3) & PROT_WRITE))
 		return 0;
-	deed.bytes = arg(ctx, 2);
-	deed.offset = arg(ctx, 5) << 12;
-	return vfs__file(file, &deed);
+	event.bytes = arg(ctx, 2);
+	event.offset = arg(ctx, 5) << 12;
+	return vfs__file(file, &event);
 }
 
 /* The last close of a file that was changed in this epoch: a version is complete. In a trace: that was open for writing. */
 SEC("fentry/__fput")
-int BPF_PROG(vfs__fput, struct file *file)
+int BPF_PROG(kairos_vfs_fput, struct file *file)
 {
 	struct kairos_control *ctl = control__get();
-	struct deed deed = DEED(CLOSE, FPUT);
+	struct event event = EVENT(CLOSE, FPUT);
 	struct seen_key key = {};
 	struct inode *inode;
 	struct seen *known;
@@ -271,7 +268,7 @@ int BPF_PROG(vfs__fput, struct file *file)
 		return 0;
 	inode = file->f_inode;
 	if (tracing)
-		return (inode->i_mode & S_IFMT) == S_IFREG ? vfs__file((u64)file, &deed) : 0;
+		return (inode->i_mode & S_IFMT) == S_IFREG ? vfs__file((u64)file, &event) : 0;
 	key.device = inode->i_sb->s_dev;
 	key.inode = inode->i_ino;
 	key.generation = inode->i_generation;
@@ -280,28 +277,26 @@ int BPF_PROG(vfs__fput, struct file *file)
 	known = bpf_map_lookup_elem(&seen, &key);
 	if (!known || !(READ_ONCE(known->word) & (KAIROS_OP_CREATE | KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE | KAIROS_OP_STORE)))
 		return 0;
-	return vfs__file((u64)file, &deed);
+	return vfs__file((u64)file, &event);
 }
 
 SEC("fexit/vfs_fsync_range")
-int vfs__fsync(u64 *ctx)
+int kairos_vfs_fsync(u64 *ctx)
 {
-	struct deed deed = DEED(SYNC, FSYNC);
+	struct event event = EVENT(SYNC, FSYNC);
 
-	return (s32)returned(ctx) ? 0 : vfs__file(arg(ctx, 0), &deed);
+	return (s32)returned(ctx) ? 0 : vfs__file(arg(ctx, 0), &event);
 }
 
 /* fsync(2) and fdatasync(2), attached only where the compiler has put the function above into theirs. */
 SEC("fexit/do_fsync")
-int vfs__fsync_call(u64 *ctx)
+int kairos_vfs_fsync_call(u64 *ctx)
 {
-	struct deed deed = DEED(SYNC, FSYNC);
+	struct event event = EVENT(SYNC, FSYNC);
 	struct file *file;
 
 	if ((s32)returned(ctx))
 		return 0;
 	file = file__of(arg(ctx, 0));
-	return file ? vfs__file((u64)file, &deed) : 0;
+	return file ? vfs__file((u64)file, &event) : 0;
 }
-
-#endif

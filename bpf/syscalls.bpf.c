@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Probe set `syscalls`: one raw tracepoint, sys_exit, which sees every system call with its arguments and its result.
  * A failed call is no change and costs two loads. Why not one tracepoint a call: docs/design.md, "One program for all
@@ -6,9 +6,6 @@
  *
  * What a raw tracepoint cannot know is the file behind a path: names.h.
  */
-#ifndef KAIROS_SYSCALLS_H
-#define KAIROS_SYSCALLS_H
-
 #include "names.h"
 
 #define MAP_ANONYMOUS 0x20
@@ -141,7 +138,7 @@ static __noinline int calibrate(struct kairos_control *ctl, u32 call, long resul
 	if (call == CALL_CLOSE && result == -EBADF && ctl->cookie && fd == ctl->cookie) {
 		struct root root = {};
 
-		ctl->self = bpf_get_current_pid_tgid() >> 32;
+		ctl->own_pid = bpf_get_current_pid_tgid() >> 32;
 		ctl->pid_level = task__level();
 		if (root__find(&root)) {
 			ctl->root_inode = root.inode;
@@ -186,7 +183,7 @@ static __noinline u64 call__inode(struct pt_regs *regs, u32 call, bool compat)
 }
 
 SEC("tp_btf/sys_enter")
-int BPF_PROG(syscalls__begin, struct pt_regs *regs, long number)
+int BPF_PROG(kairos_syscalls_begin, struct pt_regs *regs, long number)
 {
 	u32 index = number, call;
 	bool compat, narrow;
@@ -205,7 +202,7 @@ int BPF_PROG(syscalls__begin, struct pt_regs *regs, long number)
 }
 
 SEC("tp_btf/sys_exit")
-int BPF_PROG(syscalls__exit, struct pt_regs *regs, long result)
+int BPF_PROG(kairos_syscalls_exit, struct pt_regs *regs, long result)
 {
 	u32 index = regs__number(regs), call, op;
 	struct kairos_control *ctl;
@@ -329,7 +326,7 @@ static __noinline int call__closing(struct pt_regs *regs, u32 call, u32 number)
 }
 
 SEC("tp_btf/sys_enter")
-int BPF_PROG(syscalls__enter, struct pt_regs *regs, long number)
+int BPF_PROG(kairos_syscalls_enter, struct pt_regs *regs, long number)
 {
 	u32 index = number, call;
 	bool compat, narrow;
@@ -340,5 +337,3 @@ int BPF_PROG(syscalls__enter, struct pt_regs *regs, long number)
 		return 0;
 	return call__closing(regs, call, compat ? index | KAIROS_COMPAT : index);
 }
-
-#endif

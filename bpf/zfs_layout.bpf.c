@@ -1,11 +1,8 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Probe set `zfs` for a zfs module without BTF: kprobes on the same functions, which read by the offsets in `layout`. Two
  * further ones search for these offsets, and user space decides which are proven (docs/design.md, "A module without BTF").
  */
-#ifndef KAIROS_ZFS_LAYOUT_H
-#define KAIROS_ZFS_LAYOUT_H
-
 #include "zfs.h"
 
 /* dmu_buf_t.db_data: part of the interface to other file systems, the same in every OpenZFS. */
@@ -96,7 +93,7 @@ static __always_inline bool tx__is_upkeep_by(struct kairos_layout *l, const void
 }
 
 SEC("kprobe/dsl_dataset_dirty")
-int zfs__dirty_by(struct pt_regs *ctx)
+int kairos_zfs_dirty_by(struct pt_regs *ctx)
 {
 	void *ds = (void *)ARGUMENT_1(ctx);
 	void *tx = (void *)ARGUMENT_2(ctx);
@@ -123,7 +120,7 @@ int zfs__dirty_by(struct pt_regs *ctx)
 }
 
 SEC("kprobe/dsl_dataset_snapshot_sync_impl")
-int zfs__snapshot_by(struct pt_regs *ctx)
+int kairos_zfs_snapshot_by(struct pt_regs *ctx)
 {
 	void *ds = (void *)ARGUMENT_1(ctx);
 	const char *name = (const char *)ARGUMENT_2(ctx);
@@ -145,7 +142,7 @@ int zfs__snapshot_by(struct pt_regs *ctx)
 }
 
 SEC("kprobe/dsl_dataset_clone_swap_sync_impl")
-int zfs__swap_by(struct pt_regs *ctx)
+int kairos_zfs_swap_by(struct pt_regs *ctx)
 {
 	void *ds = (void *)ARGUMENT_2(ctx);
 	void *tx = (void *)ARGUMENT_3(ctx);
@@ -177,13 +174,13 @@ static __always_inline int volume__touch_by(const void *volume)
 }
 
 SEC("kprobe/zvol_log_write")
-int zfs__volume_write_by(struct pt_regs *ctx)
+int kairos_zfs_volume_write_by(struct pt_regs *ctx)
 {
 	return volume__touch_by((void *)ARGUMENT_1(ctx));
 }
 
 SEC("kprobe/zvol_log_truncate")
-int zfs__volume_discard_by(struct pt_regs *ctx)
+int kairos_zfs_volume_discard_by(struct pt_regs *ctx)
 {
 	return volume__touch_by((void *)ARGUMENT_1(ctx));
 }
@@ -218,7 +215,7 @@ static __always_inline struct finds *finds__begin(void)
  * one of a watched dataset is no coincidence.
  */
 SEC("kprobe/dsl_dataset_stats")
-int zfs__find_dataset(struct pt_regs *ctx)
+int kairos_zfs_find_dataset(struct pt_regs *ctx)
 {
 	void *ds = (void *)ARGUMENT_1(ctx);
 	struct kairos_layout *l = layout__get();
@@ -252,7 +249,7 @@ struct {
 
 /* Each sync of a transaction group makes a transaction of its own, for the group that is an argument, and without holds. */
 SEC("kprobe/dmu_tx_create_assigned")
-int zfs__find_txg_entry(struct pt_regs *ctx)
+int kairos_zfs_find_txg_entry(struct pt_regs *ctx)
 {
 	u64 txg = ARGUMENT_2(ctx);
 	struct kairos_layout *l = layout__get();
@@ -264,7 +261,7 @@ int zfs__find_txg_entry(struct pt_regs *ctx)
 }
 
 SEC("kretprobe/dmu_tx_create_assigned")
-int zfs__find_txg(struct pt_regs *ctx)
+int kairos_zfs_find_txg(struct pt_regs *ctx)
 {
 	void *tx = (void *)RETURNED(ctx);
 	struct kairos_layout *l = layout__get();
@@ -296,5 +293,3 @@ int zfs__find_txg(struct pt_regs *ctx)
 	__sync_fetch_and_add(&l->txg_finds, 1);
 	return 0;
 }
-
-#endif
