@@ -21,7 +21,7 @@
 /* Which argument is the dentry; of vfs_link() the new one. */
 const volatile u32 at_vfs_create = 2, at_vfs_mkdir = 2, at_vfs_mknod = 2, at_vfs_symlink = 2, at_vfs_link = 3,
 		   at_vfs_unlink = 2, at_vfs_rmdir = 2, at_notify_change = 1, at_vfs_setxattr = 1,
-		   at_vfs_removexattr = 1, at_vfs_set_acl = 1, at_vfs_remove_acl = 1, at_vfs_fileattr_set = 1;
+		   at_vfs_setxattr_call = 1, at_vfs_removexattr = 1, at_vfs_removexattr_call = 1, at_vfs_set_acl = 1, at_vfs_remove_acl = 1, at_vfs_fileattr_set = 1;
 /* Which argument is the `struct iattr *`. */
 const volatile u32 at_notify_change_attr = 2;
 /* Which one is the `struct renamedata *`. */

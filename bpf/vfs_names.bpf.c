@@ -192,20 +192,37 @@ int kairos_vfs_rename(u64 *ctx)
 	return old_name__tell((u64)BPF_CORE_READ(rd, old_dentry), KAIROS_OP_RENAME, KAIROS_PROBE_RENAME);
 }
 
-SEC("fexit/vfs_setxattr")
-int kairos_vfs_setxattr(u64 *ctx)
+static __always_inline int vfs__attributed(u64 *ctx, u32 place)
 {
 	struct event event = EVENT(ATTR, XATTR);
 
-	return vfs__ended(ctx, at_vfs_setxattr, &event);
+	return vfs__ended(ctx, place, &event);
+}
+
+/* What all ways to it have in common, the NFS server's too. */
+SEC("fexit/__vfs_setxattr_locked")
+int kairos_vfs_setxattr(u64 *ctx)
+{
+	return vfs__attributed(ctx, at_vfs_setxattr);
+}
+
+SEC("fexit/__vfs_removexattr_locked")
+int kairos_vfs_removexattr(u64 *ctx)
+{
+	return vfs__attributed(ctx, at_vfs_removexattr);
+}
+
+/* In their place where the kernel takes no program there. */
+SEC("fexit/vfs_setxattr")
+int kairos_vfs_setxattr_call(u64 *ctx)
+{
+	return vfs__attributed(ctx, at_vfs_setxattr_call);
 }
 
 SEC("fexit/vfs_removexattr")
-int kairos_vfs_removexattr(u64 *ctx)
+int kairos_vfs_removexattr_call(u64 *ctx)
 {
-	struct event event = EVENT(ATTR, XATTR);
-
-	return vfs__ended(ctx, at_vfs_removexattr, &event);
+	return vfs__attributed(ctx, at_vfs_removexattr_call);
 }
 
 /* Since 6.2; before, POSIX ACLs were extended attributes like others. */

@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -264,6 +265,11 @@ int kairos_anonymous_file(const char *name)
 int kairos_fallocate(int fd, off_t length)
 {
 	return fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, length);
+}
+
+int kairos_set_attribute(int fd, const char *name)
+{
+	return fsetxattr(fd, name, "k", 1, 0);
 }
 
 ssize_t kairos_sendfile(int to, int from, size_t count)

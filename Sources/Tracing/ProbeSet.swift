@@ -215,8 +215,21 @@ extension ProbeSet {
             "kairos_vfs_rename_entry", renamed, blindSpot: "renames", absence: .prefersOtherSet,
             end: "kairos_vfs_rename"),
         common("kairos_vfs_rename", renamed, "renames"),
-        common("kairos_vfs_setxattr", dentry(of: "vfs_setxattr"), "extended attributes that are set"),
-        common("kairos_vfs_removexattr", dentry(of: "vfs_removexattr"), "extended attributes that are removed"),
+        // The inner functions, since the NFS server calls those (5.9, 08b5d5014a27). Linux 6.1 takes no program on the first: it has
+        // more arguments than six.
+        common(
+            "kairos_vfs_setxattr", dentry(of: "__vfs_setxattr_locked", in: "at_vfs_setxattr"),
+            "extended attributes that are set"),
+        ProbeProgram(
+            "kairos_vfs_setxattr_call", dentry(of: "vfs_setxattr", in: "at_vfs_setxattr_call"),
+            blindSpot: "extended attributes that clients of the NFS server set", standsInFor: "kairos_vfs_setxattr"),
+        common(
+            "kairos_vfs_removexattr", dentry(of: "__vfs_removexattr_locked", in: "at_vfs_removexattr"),
+            "extended attributes that are removed"),
+        ProbeProgram(
+            "kairos_vfs_removexattr_call", dentry(of: "vfs_removexattr", in: "at_vfs_removexattr_call"),
+            blindSpot: "extended attributes that clients of the NFS server remove",
+            standsInFor: "kairos_vfs_removexattr"),
         // Before 6.2 ACLs are extended attributes like others: nothing is missed.
         ProbeProgram(
             "kairos_vfs_set_acl", dentry(of: "vfs_set_acl"), blindSpot: "POSIX ACLs that are set",

@@ -227,6 +227,10 @@ extension IntegrationTests {
                     ),
                     ({ try call("unlinkat", .here, .text(there + "/renamed"), 0) }, ["directory": .directory]),
                     ({ try write("last", to: there + "/last") }, ["directory": .directory, "last": .file("last")]),
+                    (
+                        { try call("setxattr", .text(there + "/last"), .text("user.kairos"), .text("value"), 5, 0) },
+                        ["directory": .directory, "last": .file("last")]
+                    ),
                 ]
                 for step in steps {
                     let snapshot = try await kairos.onlySnapshot(of: "shared", in: fixture, after: step.change)

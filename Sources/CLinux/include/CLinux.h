@@ -111,6 +111,8 @@ int kairos_pidfd_open(pid_t pid);
 int kairos_anonymous_file(const char *name);
 /* fallocate(2) of the first bytes, keeping the size. */
 int kairos_fallocate(int fd, off_t length);
+/* fsetxattr(2) to one byte. */
+int kairos_set_attribute(int fd, const char *name);
 /* sendfile(2) from the start of `from`. */
 ssize_t kairos_sendfile(int to, int from, size_t count);
 /* A pipe that no child inherits: the reading end first. */
