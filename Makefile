@@ -57,7 +57,7 @@ VM_LEAVE_OUT := zfs-2.3=RecoveryTests/stamped|/TraceTests/|OtherWaysTests/(loop|
 	zfs-2.1=PathTests|RootTests|SyncTests|OtherWaysTests/destroyed
 # The guest with the newest OpenZFS runs only what a new kernel may break, the guests without OpenZFS whether each set loads and what
 # it shows.
-KERNEL_TESTS := KernelTests/(loads|noModule|returns|shows)
+KERNEL_TESTS := KernelTests/(loads|noModule|returns|shows|lockdown)
 VM_ONLY := zfs-2.4=KernelTests/(loads|doctor)|CoverageTests linux=$(KERNEL_TESTS)
 test: VM_GUESTS = zfs linux-oldest linux-newest
 test: export ONLY = $(VM_ONLY)

@@ -170,6 +170,7 @@ public struct KernelTypes: ~Copyable {
 
     /// Nil when the kernel has no BTF.
     public init?() {
+        kairos_libbpf_capture()
         guard let btf = btf__load_vmlinux_btf() else { return nil }
         self.btf = btf
     }

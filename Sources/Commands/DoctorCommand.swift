@@ -51,7 +51,7 @@ struct DoctorCommand: ParsableCommand {
 }
 
 /// One thing that was looked at.
-struct Finding: Encodable {
+struct Finding: Encodable, Equatable {
     enum Status: String, Encodable {
         case ok, warning, problem
     }
@@ -113,26 +113,12 @@ enum Doctor {
     }
 
     static func permissions() -> [Finding] {
-        // CAP_SYS_ADMIN covers the newer ones.
-        let needed: [(bit: UInt64, name: String)] = [(38, "CAP_PERFMON"), (39, "CAP_BPF"), (24, "CAP_SYS_RESOURCE")]
-        guard geteuid() == 0 else {
-            return [
-                Finding(
-                    status: .problem, subject: "permissions", detail: "running as user \(geteuid())",
-                    remedy: "run it as root: sudo kairos doctor")
-            ]
-        }
-        guard let held = KernelSupport.capabilities, held & 1 << 21 == 0 else {
-            return [Finding(status: .ok, subject: "permissions", detail: "root, with CAP_SYS_ADMIN")]
-        }
-        let missing = needed.filter { held & 1 << $0.bit == 0 }.map(\.name)
-        guard !missing.isEmpty else {
+        guard let obstacle = KernelSupport.obstacleOfProcess else {
             return [Finding(status: .ok, subject: "permissions", detail: "root, with CAP_BPF and CAP_PERFMON")]
         }
         return [
             Finding(
-                status: .problem, subject: "permissions", detail: "root without \(missing.joined(separator: ", "))",
-                remedy: "in a container? run Kairos on the host, or give the container these capabilities")
+                status: .problem, subject: "permissions", detail: obstacle.description, remedy: obstacle.remedy)
         ]
     }
 

@@ -37,6 +37,11 @@ extension Doctor {
             switch result {
             case .success(let tried): findings += Self.findings(of: tried, isTaken: tried.set == taken, verbose)
             case .failure(let error):
+                if let finding = Self.findingOfAll(error) {
+                    // Each set would say the same.
+                    if !findings.contains(finding) { findings.append(finding) }
+                    continue
+                }
                 let remedy = error.hint ?? (verbose ? nil : Self.verboseRemedy)
                 findings.append(
                     Finding(
@@ -45,6 +50,17 @@ extension Doctor {
             }
         }
         return (taken, findings)
+    }
+
+    /// Why no set loads, whatever its programs.
+    private static func findingOfAll(_ error: ProbeError) -> Finding? {
+        switch error {
+        case .noBTF: Finding(status: .problem, subject: "probes", detail: "none loads: this kernel has no BTF")
+        case .forbidden(let obstacle, _):
+            Finding(
+                status: .problem, subject: "probes", detail: "none loads: \(obstacle)", remedy: obstacle.remedy)
+        default: nil
+        }
     }
 
     private static let verboseRemedy = "'kairos doctor --verbose' shows the kernel's log"

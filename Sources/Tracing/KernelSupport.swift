@@ -40,6 +40,45 @@ public enum KernelSupport {
             .flatMap { UInt64($0.dropFirst(7).drop { $0.isWhitespace }, radix: 16) }
     }
 
+    /// Why this kernel takes no program of this process, whatever the program.
+    public enum Obstacle: Sendable, Hashable, CustomStringConvertible {
+        /// The kernel is in lockdown.
+        case lockdown
+        /// The process is not root.
+        case user(UInt32)
+        /// Their names: `CAP_PERFMON`.
+        case capabilities([String])
+
+        public var description: String {
+            switch self {
+            case .lockdown: "the kernel is in lockdown (confidentiality): eBPF programs may not read its memory"
+            case .user(let user): "eBPF programs take root, and this is user \(user)"
+            case .capabilities(let names): "this process lacks \(names.joined(separator: " and "))"
+            }
+        }
+
+        /// What to do about it.
+        public var remedy: String {
+            switch self {
+            case .lockdown: "boot without lockdown=confidentiality; lockdown=integrity is fine"
+            case .user: "run it as root, with sudo say"
+            case .capabilities(let names):
+                "in a container? run Kairos on the host, or give the container \(names.joined(separator: " and "))"
+            }
+        }
+    }
+
+    /// Nil: no known one.
+    public static var obstacle: Obstacle? { lockdown == "confidentiality" ? .lockdown : obstacleOfProcess }
+
+    /// What the process itself lacks. CAP_SYS_ADMIN covers the others, which Linux 5.8 took out of it.
+    public static var obstacleOfProcess: Obstacle? {
+        guard geteuid() == 0 else { return .user(geteuid()) }
+        guard let held = capabilities, held & 1 << 21 == 0 else { return nil }
+        let missing = [(38, "CAP_PERFMON"), (39, "CAP_BPF")].filter { held & 1 << UInt64($0.0) == 0 }.map(\.1)
+        return missing.isEmpty ? nil : .capabilities(missing)
+    }
+
     private static func firstLine(_ path: String) -> String? { lines(path).first }
 
     private static func lines(_ path: String) -> [String] {

@@ -22,6 +22,8 @@ public enum ProbeError: Error, Sendable, CustomStringConvertible {
     /// The set loads, but without programs whose changes another set sees.
     case incomplete(ProbeSet, [LeftOutProgram])
     case noBTF
+    /// The kernel takes no program of this process. With libbpf's log.
+    case forbidden(KernelSupport.Obstacle, log: String)
     /// The zfs module is not loaded.
     case noModule
     /// It was built without BTF, and nothing keeps it from being replaced while programs are on its functions.
@@ -32,6 +34,7 @@ public enum ProbeError: Error, Sendable, CustomStringConvertible {
         case .noBTF:
             "this kernel has no BTF (\(KernelSupport.btfPath)), which eBPF programs need to find their way in it: "
                 + "boot one with CONFIG_DEBUG_INFO_BTF=y"
+        case .forbidden(let obstacle, _): "\(obstacle); \(obstacle.remedy)"
         case .noModule: "probe set zfs: the kernel has no zfs module loaded"
         case .noModuleBTF:
             "probe set zfs: the zfs module has no BTF (\(KernelSupport.moduleBTFPath)), and cannot be kept loaded: "
@@ -60,6 +63,7 @@ public enum ProbeError: Error, Sendable, CustomStringConvertible {
         switch self {
         case .kernel(_, let error): error.log
         case .incomplete(_, let programs): programs.map(\.log).joined()
+        case .forbidden(_, let log): log
         default: ""
         }
     }

@@ -85,6 +85,8 @@ public final class Probes {
                 refused.append(.incomplete(set, probes.leftOut.filter(\.prefersOtherSet)))
                 incomplete = incomplete ?? probes
             } catch {
+                // The others would be refused for the same reason.
+                if case .forbidden = error { throw error }
                 refused.append(error)
             }
         }
@@ -206,7 +208,13 @@ public final class Probes {
                 if let poisoned { try object.poison(program: poisoned) }
                 try object.load()
                 return object
-            } catch { try choice.refuse(error.program, error) }
+            } catch {
+                // In lockdown the verifier does not know the helpers that read memory: it seems to be the program's fault.
+                if let obstacle = KernelSupport.obstacle, obstacle == .lockdown || !error.isOfProgram {
+                    throw .forbidden(obstacle, log: error.log)
+                }
+                try choice.refuse(error.program, error)
+            }
         }
     }
 

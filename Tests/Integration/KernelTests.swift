@@ -289,4 +289,20 @@ struct KernelTests {
                 .syscalls, Self.programs("kairos_syscalls_exit", on: .tracepoint("sched_process_exit")), mode: .watch)
         }
     }
+
+    // MARK: The last one
+
+    /// It cannot be undone, so it runs in the machines without OpenZFS alone, and nothing may come after it: it is the last in this file.
+    @Test("a kernel in lockdown", .enabled(if: KernelReport.isWanted))
+    func lockdown() async throws {
+        _ = mount("none", "/sys/kernel/security", "securityfs", 0, nil)
+        try write("confidentiality", to: "/sys/kernel/security/lockdown")
+        #expect(KernelSupport.lockdown == "confidentiality")
+        for options in [[], ["--probes", "syscalls"]] {
+            let (status, messages) = try await ForbiddenTests.trace(by: [], options)
+            #expect(status == .exited(1))
+            let says = "the kernel is in lockdown (confidentiality): eBPF programs may not read its memory"
+            #expect(messages == "kairos: \(says); boot without lockdown=confidentiality; lockdown=integrity is fine\n")
+        }
+    }
 }
