@@ -12,14 +12,15 @@
 #define O_APPEND 02000
 #define O_PATH 010000000
 
-/* One change on an open file. Not inlined anywhere: Linux 6.12 wants the stacks of a chain of calls within 512 bytes. */
-static __noinline int change__file(struct file *file, int fd, u32 op, const struct call_args *args)
+/* One change on an open file, by its address. */
+__noinline int change__file(u64 address, int fd, u32 op, const struct call_args *args)
 {
+	struct file *file = file__cast(address);
 	struct inode *inode = FIELD(file, f_inode);
-	struct change c = change__new(FIELD(inode, i_sb, s_dev), op, args->probe);
+	struct change c = change__new(FIELD(inode, i_sb, s_dev), op, args ? args->probe : 0);
 	u32 type;
 
-	if (!change__is_wanted(&c))
+	if (!args || !change__is_wanted(&c))
 		return 0;
 	c.result = args->result;
 	c.offset = args->offset;
@@ -48,7 +49,7 @@ static __noinline int change__file(struct file *file, int fd, u32 op, const stru
 }
 
 /* A change of a file that cannot be told: a path that nobody can read. */
-static __noinline int call__unknown(u32 op, const struct call_args *args)
+__noinline int call__unknown(u32 op, const struct call_args *args)
 {
 	struct kairos_control *ctl = control__get();
 	struct scratch *sc;
@@ -81,9 +82,9 @@ static __always_inline bool file__is_another(struct file *file)
 
 static __always_inline int call__file(int fd, u32 op, const struct call_args *args)
 {
-	struct file *file = file__of(fd);
+	u64 address = file__address(fd);
 
-	if (!file || file__is_another(file)) {
+	if (!address || file__is_another(file__cast(address))) {
 		/* Closed by another thread since the call began. It was on some file. */
 		if (!(op & KAIROS_OPS_CHANGE) && !tracing)
 			return 0;
@@ -93,7 +94,7 @@ static __always_inline int call__file(int fd, u32 op, const struct call_args *ar
 			__sync_fetch_and_add(&ctl->unmatched, 1);
 		return call__unknown(op, args);
 	}
-	return change__file(file, fd, op, args);
+	return change__file(address, fd, op, args);
 }
 
 #define MADV_REMOVE 9 /* include/uapi/asm-generic/mman-common.h */
@@ -102,12 +103,12 @@ static __always_inline int call__file(int fd, u32 op, const struct call_args *ar
 static long vma__changed(struct task_struct *task, struct vm_area_struct *vma, void *context)
 {
 	const struct call_args *args = context;
-	struct file *file = file__cast((u64)BPF_CORE_READ(vma, vm_file));
+	u64 address = (u64)BPF_CORE_READ(vma, vm_file);
 
 	/* One that reaches into the next mapping may have changed another file too. */
-	if (!file || BPF_CORE_READ(vma, vm_end) < args->a[0] + args->a[1])
+	if (!address || BPF_CORE_READ(vma, vm_end) < args->a[0] + args->a[1])
 		return call__unknown(KAIROS_OP_WRITE, args);
-	return change__file(file, -1, KAIROS_OP_WRITE, args);
+	return change__file(address, -1, KAIROS_OP_WRITE, args);
 }
 
 static __noinline int call__unmapped(struct call_args *args)
@@ -145,17 +146,16 @@ static long call__submitted(u32 number, void *context)
 	struct call_args *args = context;
 	struct submitted_request request = {};
 	struct submitted *iocb = NULL;
-	struct file *file = NULL;
-
+	u64 address = 0;
 	u32 size = args->narrow ? sizeof(u32) : sizeof(iocb);
 
 	if (!bpf_probe_read_user(&iocb, size, (void *)(args->a[2] + number * size)) &&
 	    !bpf_probe_read_user(&request, sizeof(request), &iocb->request)) {
 		if (request.opcode != IOCB_CMD_PWRITE && request.opcode != IOCB_CMD_PWRITEV)
 			return 0;
-		file = file__of(request.fd);
+		address = file__address(request.fd);
 	}
-	if (!file) {
+	if (!address) {
 		call__unknown(KAIROS_OP_WRITE, args);
 		return 1;
 	}
@@ -166,7 +166,7 @@ static long call__submitted(u32 number, void *context)
 		if (request.opcode == IOCB_CMD_PWRITEV)
 			args->bytes = 0;
 	}
-	change__file(file, -1, KAIROS_OP_WRITE, args);
+	change__file(address, -1, KAIROS_OP_WRITE, args);
 	return 0;
 }
 
@@ -203,21 +203,20 @@ static __always_inline u64 open__flags(u32 call, const struct call_args *args)
 
 static __noinline int call__open(int fd, u32 call, const struct call_args *args)
 {
-	u64 flags = open__flags(call, args);
-	struct file *file;
+	u64 flags = open__flags(call, args), address;
 
 	/* Most opens are for reading, and end here. With O_PATH the other flags mean nothing. */
 	if (flags & O_PATH && call != CALL_CREAT)
 		return 0;
 	if (!(flags & (O_CREAT | O_TRUNC | O_TMPFILE_BIT)) && call != CALL_CREAT)
 		return 0;
-	file = file__of(fd);
-	if (!file)
+	address = file__address(fd);
+	if (!address)
 		return call__file(fd, KAIROS_OP_CREATE, args); /* counts it */
-	if (FIELD(file, f_mode) & FMODE_CREATED || flags & O_TMPFILE_BIT)
-		return change__file(file, fd, KAIROS_OP_CREATE, args);
+	if (FIELD(file__cast(address), f_mode) & FMODE_CREATED || flags & O_TMPFILE_BIT)
+		return change__file(address, fd, KAIROS_OP_CREATE, args);
 	if (flags & O_TRUNC)
-		return change__file(file, fd, KAIROS_OP_TRUNCATE, args);
+		return change__file(address, fd, KAIROS_OP_TRUNCATE, args);
 	return 0;
 }
 

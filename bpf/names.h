@@ -101,7 +101,7 @@ static __always_inline u32 name__append(struct scratch *sc, u32 at, const struct
  * A call on one or two names. The change is in the directory that holds the name, so one component decides: its start is
  * that directory. Both names of a rename lie in one file system, so either will do.
  */
-static __noinline int call__names(u32 op, const struct name_args *first, const struct name_args *second,
+__noinline int call__names(u32 op, const struct name_args *first, const struct name_args *second,
                                   const struct call_args *args)
 {
 	struct kairos_control *ctl = control__get();
@@ -212,7 +212,7 @@ static __noinline int open__failed(u32 call, const struct call_args *args)
  * Whether both names are the same string from the same start: a rename that succeeds and does nothing. Two names of one
  * file are no rename either, and not to be told apart here: nobody knows any more what the new name stood for.
  */
-static __noinline bool rename__is_idle(const struct name_args *first, const struct name_args *second)
+__noinline int rename__is_idle(const struct name_args *first, const struct name_args *second)
 {
 	union {
 		char text[64];
@@ -246,6 +246,14 @@ static __always_inline bool times__omitted(unsigned long user)
 	if (!user || bpf_probe_read_user(times, sizeof(times), (const void *)user))
 		return false;
 	return times[0].nanoseconds == UTIME_OMIT && times[1].nanoseconds == UTIME_OMIT;
+}
+
+/* Attributes of the descriptor's file: the path is a null pointer, as futimens() passes it. */
+static __noinline int call__no_name(u32 call, const struct call_args *args)
+{
+	if (!args || (call == CALL_UTIMESAT && !args->narrow && times__omitted(args->a[2])))
+		return 0;
+	return call__file(args->a[0], KAIROS_OP_ATTR, args);
 }
 
 #define AF_UNIX 1
@@ -332,8 +340,6 @@ static __noinline int call__by_names(u32 call, const struct call_args *args)
 		first.flags = KAIROS_F_WHOLE | (at_flags & AT_SYMLINK_NOFOLLOW ? 0 : KAIROS_F_FOLLOW);
 		if (call == CALL_UTIMESAT && !args->narrow && times__omitted(args->a[2]))
 			return 0;
-		if (!first.path) /* the descriptor itself: futimens() */
-			return call__file(args->a[0], KAIROS_OP_ATTR, args);
 		return call__names(KAIROS_OP_ATTR, &first, NULL, args);
 	case CALL_LINK:
 		first.path = args->a[1];

@@ -275,6 +275,14 @@ int BPF_PROG(kairos_syscalls_exit, struct pt_regs *regs, long result)
 		return call__bind(&args);
 	case CALL_SOCKET:
 		return socketcall__unpack(&args) ? call__bind(&args) : 0;
+	case CALL_ATTRAT:
+	case CALL_CHOWNAT:
+	case CALL_CHMODAT:
+	case CALL_UTIMESAT:
+	case CALL_XATTRAT:
+		if (!args.a[1])
+			return call__no_name(call, &args);
+		break;
 	case CALL_MADVISE:
 		return args.a[2] == MADV_REMOVE ? call__unmapped(&args) : 0;
 	case CALL_PMADVISE:
@@ -311,18 +319,20 @@ static __noinline int call__closing(struct pt_regs *regs, u32 call, u32 number)
 	    .number = number, .probe = KAIROS_PROBE_CLOSE, .offset = KAIROS_NO_OFFSET, .early = true};
 	struct kairos_control *ctl = control__get();
 	struct file *file;
+	u64 address;
 
 	if (!ctl || !READ_ONCE(ctl->ready))
 		return 0;
 	regs__args(regs, number & KAIROS_COMPAT, &args);
 	if (call == CALL_DUP && args.a[0] == args.a[1])
 		return 0;
-	file = file__of(call == CALL_DUP ? args.a[1] : args.a[0]);
-	if (!file || !(FIELD(file, f_mode) & FMODE_WRITE) || (FIELD(file, f_inode, i_mode) & S_IFMT) != S_IFREG)
+	address = file__address(call == CALL_DUP ? args.a[1] : args.a[0]);
+	file = file__cast(address);
+	if (!address || !(FIELD(file, f_mode) & FMODE_WRITE) || (FIELD(file, f_inode, i_mode) & S_IFMT) != S_IFREG)
 		return 0;
 	if (!file__is_last(file))
 		return 0;
-	return change__file(file, -1, KAIROS_OP_CLOSE, &args);
+	return change__file(address, -1, KAIROS_OP_CLOSE, &args);
 }
 
 SEC("tp_btf/sys_enter")

@@ -42,8 +42,7 @@ static __always_inline bool file__is_unix_socket(struct file *file)
 static __always_inline int uring__open(struct io_kiocb *request, struct call_args *args)
 {
 	struct io_open *asked = (void *)request;
-	struct file *file;
-	u64 flags;
+	u64 flags, address;
 
 	if (!bpf_core_field_exists(asked->how.flags))
 		return call__unknown(KAIROS_OP_CREATE, args);
@@ -53,12 +52,12 @@ static __always_inline int uring__open(struct io_kiocb *request, struct call_arg
 	/* The file is in the ring's own table, or not open yet: the result is no descriptor of the caller's. */
 	if (args->early || BPF_CORE_READ(asked, file_slot))
 		return call__unknown(KAIROS_OP_CREATE, args);
-	file = file__of(args->result);
-	if (!file)
+	address = file__address(args->result);
+	if (!address)
 		return call__unknown(KAIROS_OP_CREATE, args);
-	if (FIELD(file, f_mode) & FMODE_CREATED || flags & O_TMPFILE_BIT)
-		return change__file(file, -1, KAIROS_OP_CREATE, args);
-	return flags & O_TRUNC ? change__file(file, -1, KAIROS_OP_TRUNCATE, args) : 0;
+	if (FIELD(file__cast(address), f_mode) & FMODE_CREATED || flags & O_TMPFILE_BIT)
+		return change__file(address, -1, KAIROS_OP_CREATE, args);
+	return flags & O_TRUNC ? change__file(address, -1, KAIROS_OP_TRUNCATE, args) : 0;
 }
 
 /*
@@ -68,7 +67,7 @@ static __always_inline int uring__open(struct io_kiocb *request, struct call_arg
 static __always_inline int uring__request(struct io_kiocb *request, struct call_args *args)
 {
 	u32 op = KAIROS_OP_WRITE;
-	struct file *file;
+	u64 address;
 
 	switch (BPF_CORE_READ(request, opcode)) {
 	case URING_WRITEV:
@@ -109,14 +108,14 @@ static __always_inline int uring__request(struct io_kiocb *request, struct call_
 	default:
 		return 0;
 	}
-	file = file__cast((u64)BPF_CORE_READ(request, file));
+	address = (u64)BPF_CORE_READ(request, file);
 	if (args->early) /* not looked up yet */
-		file = BPF_CORE_READ(request, flags) & URING_FIXED_FILE ? NULL : file__of(BPF_CORE_READ(request, cqe.fd));
-	if (!file)
+		address = BPF_CORE_READ(request, flags) & URING_FIXED_FILE ? 0 : file__address(BPF_CORE_READ(request, cqe.fd));
+	if (!address)
 		return call__unknown(op, args);
 	if (op == KAIROS_OP_CREATE)
-		return file__is_unix_socket(file) ? call__unknown(op, args) : 0;
-	return change__file(file, -1, op, args);
+		return file__is_unix_socket(file__cast(address)) ? call__unknown(op, args) : 0;
+	return change__file(address, -1, op, args);
 }
 
 /* The end of a request. The arguments behind the second differ between kernels, and the result is in the request. */
