@@ -111,7 +111,7 @@ static long vma__changed(struct task_struct *task, struct vm_area_struct *vma, v
 	return change__file(address, -1, KAIROS_OP_WRITE, args);
 }
 
-static __noinline int call__unmapped(struct call_args *args)
+static __always_inline int call__unmapped(struct call_args *args)
 {
 	if (!args)
 		return 0;
@@ -171,7 +171,7 @@ static long call__submitted(u32 number, void *context)
 }
 
 /* What is submitted may be done already or later. Reads are no change; a loop of the kernel's is verified once. */
-static __noinline int call__submit(struct call_args *args)
+static __always_inline int call__submit(struct call_args *args)
 {
 	u32 count;
 

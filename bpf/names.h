@@ -237,7 +237,7 @@ __noinline int rename__is_idle(const struct name_args *first, const struct name_
 #define UTIME_OMIT ((1L << 30) - 2)
 
 /* Whether utimensat(2) was asked to leave both times as they are. Of the two forms of 32-bit programs that is not looked at. */
-static __always_inline bool times__omitted(unsigned long user)
+static __noinline bool times__omitted(unsigned long user)
 {
 	struct {
 		long seconds, nanoseconds;

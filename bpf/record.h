@@ -104,19 +104,29 @@ static __always_inline u8 tree__of(const struct kairos_control *ctl, u32 device,
 	return what ? *what : 0;
 }
 
-/* `is_first`: the walk begins here. In the directory that holds a tree's own name, user space looks at the name. */
-static __always_inline void tree__note(struct scratch *sc, struct dentry *dentry, bool is_first)
+/*
+ * Note if a walk has come by a tree, at `walk`. `is_first`: the walk begins here. In the directory that holds a tree's own name, user space
+ * looks at the name.
+ */
+__noinline int tree__note(u32 which, u32 is_first)
 {
-	struct inode *inode = FIELD(dentry, d_inode);
+	struct scratch *sc = bpf_map_lookup_elem(&scratches, &which);
 	struct kairos_control *ctl = control__get();
+	struct dentry *dentry;
+	struct inode *inode;
 	u8 what;
 
+	if (!sc || !ctl || sc->below == KAIROS_TREE_ROOT)
+		return 0;
+	dentry = dentry__cast(sc->walk);
+	inode = FIELD(dentry, d_inode);
 	/* A deleted name has none any more. */
-	if (!ctl || sc->below == KAIROS_TREE_ROOT || !inode)
-		return;
+	if (!inode)
+		return 0;
 	what = tree__of(ctl, sc->walk_device, FIELD(inode, i_ino));
 	if (what == KAIROS_TREE_ROOT || (what && is_first))
 		sc->below = what;
+	return 0;
 }
 
 /*
@@ -137,8 +147,10 @@ __noinline u32 scratch__walk(u32 which, u32 at)
 		struct dentry *parent = FIELD(dentry, d_parent);
 		long n;
 
-		if (tracing && trace_by & KAIROS_BY_TREE)
-			tree__note(sc, dentry, !i);
+		if (tracing && trace_by & KAIROS_BY_TREE) {
+			sc->walk = (u64)dentry;
+			tree__note(which, !i);
+		}
 		if (parent == dentry || !parent)
 			return at;
 		if (at - start > KAIROS_PATH_MAX - KAIROS_NAME_MAX || at >= KAIROS_DATA_MAX)
