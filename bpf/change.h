@@ -49,13 +49,6 @@ static __always_inline u32 ioctl__op(u32 request)
 	return 0;
 }
 
-static __always_inline struct file *file__cast(u64 file)
-{
-	if (bpf_rdonly_cast)
-		return bpf_rdonly_cast((void *)file, bpf_core_type_id_kernel(struct file));
-	return (void *)file;
-}
-
 /*
  * The address of the caller's open file; 0: there is none. A global function, like others that take and give numbers: the verifier
  * checks it once, and not once for each path that leads to it. Linux 6.19 gave up on kairos_syscalls_exit() without that (docs/facts.md).
@@ -91,15 +84,6 @@ static __always_inline struct file *file__of(int fd)
 static __always_inline bool fallocate__is_preallocation(u32 mode)
 {
 	return !tracing && !(mode & ~FALLOC_FL_KEEP_SIZE);
-}
-
-static __always_inline u32 mount__id(struct vfsmount *mnt)
-{
-	struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-
-	if (bpf_rdonly_cast)
-		m = bpf_rdonly_cast(m, bpf_core_type_id_kernel(struct mount));
-	return FIELD(m, mnt_id);
 }
 
 /* The descriptor of a written file, so that its close can be told: the file is gone when close() returns. */

@@ -87,11 +87,6 @@ struct dentry {
 	} d_u;
 };
 
-/* Since 7.1 that union has no name (2420067cecac). */
-struct dentry___anonymous {
-	struct hlist_node d_alias;
-};
-
 struct vfsmount {
 	struct dentry *mnt_root;
 };
@@ -113,21 +108,6 @@ struct file {
 	unsigned int f_mode;
 	unsigned int f_flags;
 	void *private_data;
-};
-
-/* Until 6.12 the references of a file are counted in f_count, from 1; then in f_ref, from 0. */
-struct file___count {
-	struct {
-		s64 counter;
-	} f_count;
-};
-
-struct file___ref {
-	struct {
-		struct {
-			s64 counter;
-		} refcnt;
-	} f_ref;
 };
 
 struct kiocb {

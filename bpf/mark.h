@@ -5,13 +5,8 @@
 #ifndef KAIROS_MARK_H
 #define KAIROS_MARK_H
 
+#include "compat.h"
 #include "kairos.h"
-#include "kernel.h"
-
-#include <bpf/bpf_helpers.h>
-
-#include <bpf/bpf_core_read.h>
-#include <bpf/bpf_tracing.h>
 
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
@@ -21,20 +16,6 @@ const volatile bool tracing = false;
 const volatile u32 trace_by = 0;       /* enum kairos_choice */
 const volatile u32 trace_ops = ~0U;    /* enum kairos_op */
 const volatile u32 trace_failures = 0; /* enum kairos_failures */
-
-/* Typed, read-only access to a kernel object by a plain pointer; since 6.2 (a35b9af4ec2c). Without it: probe reads. */
-extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
-
-/* Loads of a field through a pointer that a cast gave. */
-#define FIELD(ptr, ...) (bpf_rdonly_cast ? ___arrow_direct(ptr, __VA_ARGS__) : BPF_CORE_READ(ptr, __VA_ARGS__))
-#define ___arrow_direct(ptr, ...) ___arrow(ptr, __VA_ARGS__)
-
-static __always_inline struct dentry *dentry__cast(u64 dentry)
-{
-	if (bpf_rdonly_cast)
-		return bpf_rdonly_cast((void *)dentry, bpf_core_type_id_kernel(struct dentry));
-	return (void *)dentry;
-}
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -285,17 +285,6 @@ static __always_inline u32 task__level(void)
 	return task->thread_pid->level;
 }
 
-/*
- * Not a trusted pointer where that can be had: for each pointer that is loaded through one Linux 6.12's verifier looks for a name
- * among all the kernel's types, up to four times, on every path that comes by.
- */
-static __always_inline struct task_struct *task__current(void)
-{
-	if (bpf_rdonly_cast)
-		return bpf_rdonly_cast(bpf_get_current_task_btf(), bpf_core_type_id_kernel(struct task_struct));
-	return bpf_get_current_task_btf();
-}
-
 /* Say in the record who the caller is. A global function: the verifier comes by once. */
 __noinline int scratch__caller(u32 which)
 {

@@ -297,17 +297,6 @@ int BPF_PROG(kairos_syscalls_exit, struct pt_regs *regs, long result)
 	return call__by_names(call, &args);
 }
 
-/* Whether a file has but one reference: a descriptor's. */
-static __always_inline bool file__is_last(struct file *file)
-{
-	struct file___count *count = (void *)file;
-	struct file___ref *ref = (void *)file;
-
-	if (bpf_core_field_exists(ref->f_ref))
-		return BPF_CORE_READ(ref, f_ref.refcnt.counter) == 0;
-	return BPF_CORE_READ(count, f_count.counter) == 1;
-}
-
 /*
  * Trace: the last descriptor of a file that was open for writing is closed. At the beginning of the call: at its end the
  * file is gone. Not seen so: what a process that ends leaves open, close_range(2), and a mapping that outlives its

@@ -44,9 +44,8 @@ static __always_inline int uring__open(struct io_kiocb *request, struct call_arg
 	struct io_open *asked = (void *)request;
 	u64 flags, address;
 
-	if (!bpf_core_field_exists(asked->how.flags))
+	if (!io_open__flags(asked, &flags))
 		return call__unknown(KAIROS_OP_CREATE, args);
-	flags = BPF_CORE_READ(asked, how.flags);
 	if (flags & O_PATH || !(flags & (O_CREAT | O_TRUNC | O_TMPFILE_BIT)))
 		return 0;
 	/* The file is in the ring's own table, or not open yet: the result is no descriptor of the caller's. */
@@ -94,8 +93,7 @@ static __always_inline int uring__request(struct io_kiocb *request, struct call_
 	case URING_OPENAT2:
 		return uring__open(request, args);
 	case URING_MADVISE:
-		if (bpf_core_type_exists(struct io_madvise) &&
-		    BPF_CORE_READ((struct io_madvise *)request, advice) != MADV_REMOVE)
+		if (!io_madvise__may_be(request, MADV_REMOVE))
 			return 0;
 		return call__unknown(op, args);
 	case URING_RENAMEAT:
@@ -150,14 +148,6 @@ int kairos_syscalls_io_uring_submit(u64 *ctx)
 	if (!ctl || !READ_ONCE(ctl->ready) || !request || !(BPF_CORE_READ(request, flags) & URING_SKIP))
 		return 0;
 	return uring__request(request, &args);
-}
-
-/* The dentry that this member of an inode's list of names lies in. */
-static __always_inline u64 alias__dentry(struct hlist_node *alias)
-{
-	if (bpf_core_field_exists(struct dentry___anonymous, d_alias))
-		return (u64)alias - bpf_core_field_offset(struct dentry___anonymous, d_alias);
-	return (u64)alias - bpf_core_field_offset(struct dentry, d_u.d_alias);
 }
 
 /*

@@ -4,9 +4,6 @@
  * (fexit), by what they returned. They see
  * inodes and dentries where system calls show strings, whoever comes there: io_uring, aio, the NFS server, 32-bit
  * programs, overlays. They cost other system calls nothing.
- *
- * Kernels differ in the arguments of these functions. Where an argument stands is looked up in the kernel's BTF by its
- * type and set before load: the `at_...` constants. See Sources/Tracing/ProbeSet.swift.
  */
 #ifndef KAIROS_VFS_H
 #define KAIROS_VFS_H
@@ -17,18 +14,6 @@
 #define IOCB_WRITE (1 << 18)  /* include/linux/fs.h, since 6.1 and before */
 #define ATTR_SIZE (1 << 3)    /* include/linux/fs.h */
 #define MAX_ERRNO 4095
-
-/* Which argument is the dentry; of vfs_link() the new one. */
-const volatile u32 at_vfs_create = 2, at_vfs_mkdir = 2, at_vfs_mknod = 2, at_vfs_symlink = 2, at_vfs_link = 3,
-		   at_vfs_unlink = 2, at_vfs_rmdir = 2, at_notify_change = 1, at_vfs_setxattr = 1,
-		   at_vfs_setxattr_call = 1, at_vfs_removexattr = 1, at_vfs_removexattr_call = 1, at_vfs_set_acl = 1, at_vfs_remove_acl = 1, at_vfs_fileattr_set = 1;
-/* Which argument is the `struct iattr *`. */
-const volatile u32 at_notify_change_attr = 2;
-/* Which one is the `struct renamedata *`. */
-const volatile u32 at_vfs_rename = 0;
-
-/* Whether vfs_mkdir() returns a dentry, and not an int whose upper half means nothing. */
-const volatile u32 vfs_mkdir_gives_dentry = 0;
 
 static __always_inline u64 arg(void *ctx, u32 n)
 {
@@ -107,13 +92,6 @@ static __always_inline int vfs__changed(struct inode *inode, u64 dentry, u64 mnt
 		c.flags = KAIROS_F_DIRECTORY;
 	change__inode(&c, inode);
 	return change__tell(&c);
-}
-
-static __always_inline struct inode *inode__cast(u64 inode)
-{
-	if (bpf_rdonly_cast)
-		return bpf_rdonly_cast((void *)inode, bpf_core_type_id_kernel(struct inode));
-	return (void *)inode;
 }
 
 static __always_inline int vfs__file(u64 pointer, const struct event *event)

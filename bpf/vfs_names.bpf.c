@@ -18,7 +18,7 @@ int kairos_vfs_setattr(u64 *ctx)
 	return vfs__ended(ctx, at_notify_change, &event);
 }
 
-/* A file that open(2) made. The function gives the open file, or an error. Since 7.1 it is do_file_open(). */
+/* A file that open(2) made. The function gives the open file, or an error. */
 SEC("fexit/do_filp_open")
 int kairos_vfs_open(u64 *ctx)
 {
@@ -43,7 +43,7 @@ int kairos_vfs_create(u64 *ctx)
 	return vfs__ended(ctx, at_vfs_create, &event);
 }
 
-/* An error, or 0; since 6.15 a dentry, which may be another one than was given. */
+/* An error, or 0, or a dentry, which may be another one than was given: `vfs_mkdir_gives_dentry`. */
 SEC("fexit/vfs_mkdir")
 int kairos_vfs_mkdir(u64 *ctx)
 {
