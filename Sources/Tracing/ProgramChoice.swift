@@ -18,6 +18,7 @@ struct ProgramChoice {
     static let patience = 8
 
     let set: ProbeSet
+    private let all: [ProbeProgram]
     private(set) var wanted: [Wanted] = []
     private(set) var leftOut: [LeftOutProgram] = []
     private var refusals = 0
@@ -27,17 +28,21 @@ struct ProgramChoice {
         _ set: ProbeSet, _ programs: [ProbeProgram], hook: (ProbeProgram) -> FoundHook?
     ) throws(ProbeError) {
         self.set = set
+        all = programs
         var missing: [String] = []
+        var absent: [ProbeProgram] = []
         for program in programs {
             if let found = hook(program) {
                 wanted.append(Wanted(program: program, hook: found))
             } else if program.absence == .refusesSet {
                 missing.append(program.hookNames)
             } else {
-                leaveOut(
-                    program, .noHook(program.hookNames),
-                    blindSpot: program.isNeededWithoutHook ? program.blindSpot : "")
+                absent.append(program)
             }
+        }
+        for program in absent {
+            leaveOut(
+                program, .noHook(program.hookNames), blindSpot: program.isNeededWithoutHook ? program.blindSpot : "")
         }
         guard missing.isEmpty else { throw .hooksMissing(set, missing) }
         dropBeginnings()
@@ -90,16 +95,29 @@ struct ProgramChoice {
         }
     }
 
-    private mutating func leaveOut(_ program: ProbeProgram, _ reason: LeftOutProgram.Reason, blindSpot: String) {
+    /// What is not seen without the program, and whether another one stands in for it.
+    private func missed(
+        without program: ProbeProgram, _ reason: LeftOutProgram.Reason, _ blindSpot: String
+    ) -> (String, standsIn: Bool) {
+        if let original = program.standsInFor {
+            // Nobody misses one that is not needed.
+            return (all.first { $0.name == original && !wants(original) }?.blindSpot ?? "", false)
+        }
+        // Where a test call reaches neither, the other one is of no use.
+        if case .silent = reason { return (blindSpot, false) }
         let standIn = wanted.first { $0.program.standsInFor == program.name }?.program
-        let blindSpot = standIn?.blindSpot ?? blindSpot
+        return (standIn?.blindSpot ?? blindSpot, standIn != nil)
+    }
+
+    private mutating func leaveOut(_ program: ProbeProgram, _ reason: LeftOutProgram.Reason, blindSpot: String) {
+        let (blindSpot, standsIn) = missed(without: program, reason, blindSpot)
         let isDetail = set == .zfs && program.name.hasPrefix("kairos_vfs_") && !blindSpot.isEmpty
         leftOut.append(
             LeftOutProgram(
                 program: program.name, reason: reason,
                 // OpenZFS itself says which dataset changed.
                 blindSpot: isDetail ? "which file and which process, of \(blindSpot)" : blindSpot,
-                prefersOtherSet: program.absence == .prefersOtherSet && !isDetail && standIn == nil))
+                prefersOtherSet: program.absence == .prefersOtherSet && !isDetail && !standsIn))
     }
 }
 

@@ -56,7 +56,23 @@ struct ProgramChoiceTests {
             let gone = [program.name] + set.programs.filter { $0.end == program.name }.map(\.name)
             #expect(choice.leftOut.map(\.program) == gone)
             #expect(choice.wanted.map(\.program.name) == set.programs.map(\.name).filter { !gone.contains($0) })
-            #expect(choice.leftOut[0].isWorthAWarning == !program.blindSpot.isEmpty)
+            let standIn = set.programs.first { $0.standsInFor == program.name }
+            let missed = program.standsInFor != nil ? "" : standIn?.blindSpot ?? program.blindSpot
+            #expect(choice.leftOut[0].isWorthAWarning == !missed.isEmpty)
+            #expect(choice.leftOut[0].blindSpot.hasSuffix(missed))
+            #expect(choice.standInsForAbsent == [standIn?.name].compactMap { $0 })
+        }
+    }
+
+    @Test("without its stand-in, too, all that a program sees is missed")
+    func bothGone() throws {
+        for order in [
+            ["kairos_vfs_setxattr", "kairos_vfs_setxattr_call"], ["kairos_vfs_setxattr_call", "kairos_vfs_setxattr"],
+        ] {
+            var choice = try Self.choice(.vfs)
+            for name in order { try choice.refuse(name, Self.refusal(name)) }
+            #expect(choice.standInsForAbsent == [])
+            #expect(choice.leftOut.map(\.blindSpot).contains("extended attributes that are set"))
         }
     }
 
