@@ -19,7 +19,7 @@ BPFOBJ  := $(OBJECTS)/kairos.bpf.o $(OBJECTS)/empty.bpf.o
 RELEASE := .build/release/kairos
 
 .DEFAULT_GOAL := build
-.PHONY: help deps bpf build debug test test-model test-unit test-integration test-random vm test-vm test-kernels test-arm64 vm-shell test-oracle coverage demo bench bench-trace format lint install uninstall clean
+.PHONY: help deps bpf build debug test test-model test-unit test-integration test-random vm test-vm test-kernels test-broken test-arm64 vm-shell test-oracle coverage demo bench bench-trace format lint install uninstall clean
 
 .DELETE_ON_ERROR:
 
@@ -104,17 +104,21 @@ test-kernels: debug ## make docs/kernels.md: every probe set on each minor kerne
 	Tests/kernels $$(ls .build/kernels/linux-*.tsv | sort -V) .build/kernels/arm64.tsv >.build/kernels/kernels.md
 	cp .build/kernels/kernels.md docs/kernels.md
 
+test-broken: debug ## break each program of each set in turn, on the newest kernel (20 minutes)
+	ONLY='linux=BrokenProgramTests' Tests/VM/test linux-newest
+
 vm-shell: debug ## a shell in one of them (CMD=: run that instead)
 	@Tests/VM/run $(or $(GUEST),zfs-2.3) $(if $(CMD),-- sh -c '$(subst ','\'',$(CMD))')
 
 COVERAGE_TESTS := CoverageTests|VolumeTests|OtherWaysTests|OracleTests/(judgement|tinyRing|killed)
+COVERAGE_GUESTS := zfs-2.4 zfs-2.3 zfs-2.1
 coverage: debug ## make docs/coverage.md: every operation by every probe set, here and in the virtual machines (an hour)
 	@rm -rf .build/coverage && mkdir -p .build/coverage
 	KAIROS_COVERAGE=$(CURDIR)/.build/coverage/native.tsv KAIROS_ORACLE="--operations 20000 --pauses 40" \
 		$(SWIFT) test --skip-build --filter '$(COVERAGE_TESTS)'
 	COVERAGE=.build/coverage ORACLE="--operations 20000 --pauses 40" FILTER='$(COVERAGE_TESTS)' \
-		SKIP=NoSuchTest Tests/VM/test zfs-2.3 zfs-2.1
-	Tests/coverage zfs-fuse=.build/coverage/native.tsv $(foreach g,zfs-2.3 zfs-2.1,$(g)=.build/coverage/$(g).tsv) >.build/coverage/coverage.md
+		SKIP=NoSuchTest Tests/VM/test $(COVERAGE_GUESTS)
+	Tests/coverage zfs-fuse=.build/coverage/native.tsv $(foreach g,$(COVERAGE_GUESTS),$(g)=.build/coverage/$(g).tsv) >.build/coverage/coverage.md
 	cp .build/coverage/coverage.md docs/coverage.md
 
 # A seed that is printed can be given: make test-oracle SEED=42 OPERATIONS=500
