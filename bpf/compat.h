@@ -4,7 +4,7 @@
  * a version. Programs call what stands here and know of none.
  *
  * Not here: what a function or tracepoint is called. A program has several hooks in ProbeSet.swift where kernels name it
- * differently (do_filp_open(), since 7.1 do_file_open(); writeback_dirty_folio, before 5.18 writeback_dirty_page).
+ * differently (do_filp_open(), since 7.0 do_file_open(); writeback_dirty_folio, before 5.18 writeback_dirty_page).
  */
 #ifndef KAIROS_COMPAT_H
 #define KAIROS_COMPAT_H

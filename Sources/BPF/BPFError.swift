@@ -19,8 +19,11 @@ public struct BPFError: Error, Sendable, CustomStringConvertible {
     }
 
     public var description: String {
-        "cannot \(operation) \(subject): \(errno) (error \(errno.rawValue))" + (hint.map { "; \($0)" } ?? "")
+        "cannot \(operation) \(subject): \(reason) (error \(errno.rawValue))" + (hint.map { "; \($0)" } ?? "")
     }
+
+    /// The error number in words. The kernel's ENOTSUPP is not one of user space's.
+    public var reason: String { errno.rawValue == 524 ? "this kernel does not support it" : "\(errno)" }
 
     /// The program that libbpf gave up at: its last message on a program names it. Nil where none does.
     public var program: String? {

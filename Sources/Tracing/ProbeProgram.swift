@@ -108,7 +108,7 @@ public struct LeftOutProgram: Sendable, CustomStringConvertible {
     public var description: String {
         switch reason {
         case .noHook(let hook): "this kernel has no \(hook) for the program \(program)"
-        case .refused(let error): "this kernel refuses the program \(program) (\(error.errno))"
+        case .refused(let error): "this kernel refuses the program \(program) (\(error.reason))"
         case .noEnd(let end): "program \(program) needs \(end), which is not in use"
         case .silent: "this kernel does not call the program \(program) (a test call did not reach it)"
         }

@@ -197,7 +197,7 @@ extension ProbeSet {
                     ProbeProgram.Argument(constant: "at_notify_change", structure: "dentry"),
                     ProbeProgram.Argument(constant: "at_notify_change_attr", structure: "iattr"),
                 ]), "changes of size, mode, owner and times"),
-        // 7.1 has the second.
+        // 7.0 has the second.
         common("kairos_vfs_open", .function("do_filp_open"), or: .function("do_file_open"), "files that open(2) makes"),
         common("kairos_vfs_create", dentry(of: "vfs_create"), "files that the kernel itself makes"),
         mkdir,
