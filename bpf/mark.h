@@ -190,6 +190,7 @@ static __always_inline u64 slot__note(struct kairos_slot *s, const struct moment
 static __always_inline void slot__doubt(struct kairos_slot *s, u32 slot, const struct moment *m, u32 op, bool *dirtied)
 {
 	struct kairos_layout *l;
+	u64 place = slot;
 
 	if (!zfs_by_layout || op == KAIROS_OP_STORE || !(READ_ONCE(s->flags) & KAIROS_SLOT_TXG) ||
 	    READ_ONCE(s->dirty_txg) > READ_ONCE(s->captured_txg))
@@ -197,8 +198,10 @@ static __always_inline void slot__doubt(struct kairos_slot *s, u32 slot, const s
 	l = layout__get();
 	if (!l || slot >= KAIROS_SLOTS)
 		return;
+	/* In assembly, so that Linux 6.1's verifier sees the bound of the register that is used (scratch__send()). */
+	asm volatile("if %0 < %1 goto +1\n%0 = 0" : "+r"(place) : "i"(KAIROS_SLOTS));
 	/* Counted before the mark: a check that finds the mark finds the count. */
-	__sync_fetch_and_add(&l->unreported[slot], 1);
+	__sync_fetch_and_add(&l->unreported[place], 1);
 	slot__raise(s, m, dirtied);
 }
 
@@ -206,7 +209,7 @@ static __always_inline void slot__doubt(struct kairos_slot *s, u32 slot, const s
 struct mark {
 	u64 epoch; /* that it counts for */
 	bool dirtied;
-	bool wake; /* user space is to hear of it at once */
+	bool wake; /* wake user space for this record */
 };
 
 /* Whether the slot is dirty, as far as the programs can tell. */
@@ -218,10 +221,11 @@ static __always_inline bool slot__is_dirty(struct kairos_slot *s)
 }
 
 /*
- * The one way by which a change of a file, or a commit point, is marked. `early`: it is not done yet, and may be in the epoch
- * after the one marked.
+ * The one way by which a change of a file, or a commit point, is marked. `early`: it is not done yet, and may be in the
+ * epoch after the one marked.
  */
-static __always_inline struct mark slot__change(struct kairos_slot *s, u32 slot, const struct moment *m, u32 op, bool early)
+static __always_inline struct mark slot__change(struct kairos_slot *s, u32 slot, const struct moment *m, u32 op,
+                                                bool early)
 {
 	u32 flags = READ_ONCE(s->flags);
 	struct mark mark = {};
@@ -236,7 +240,8 @@ static __always_inline struct mark slot__change(struct kairos_slot *s, u32 slot,
 		if (op & KAIROS_OPS_COMMIT && slot__is_dirty(s))
 			WRITE_ONCE(s->last_commit_ns, m->now);
 	}
-	mark.wake = mark.dirtied || flags & KAIROS_SLOT_WAKE_RECORD || (flags & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT);
+	mark.wake = mark.dirtied || flags & KAIROS_SLOT_WAKE_RECORD ||
+	            (flags & KAIROS_SLOT_WAKE_COMMIT && op & KAIROS_OPS_COMMIT);
 	return mark;
 }
 

@@ -42,6 +42,13 @@ extension IntegrationTests {
         /// In brief the best set of each guest; `syscalls` is the native machine's.
         private static let covered = OpenZFS.isBrief ? OpenZFS.chosen : ProbeSet.allCases
 
+        @Test("a virtual machine with OpenZFS takes every set", .enabled(if: exists("/kairos/command")))
+        func taken() {
+            for set in ProbeSet.allCases {
+                #expect(throws: Never.self) { _ = try Probes(set, mode: .watch, ringBytes: 1 << 16) }
+            }
+        }
+
         @Test("each operation is seen exactly once, by each probe set", arguments: covered)
         func coverage(set: ProbeSet) async throws {
             let fixture = try Fixture.current()
