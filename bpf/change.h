@@ -8,7 +8,7 @@
 #include "trace.h"
 
 #define FMODE_WRITE 0x2 /* include/linux/fs.h, as the next one */
-#define FMODE_CREATED 0x100000 /* since 4.19 (be12af3ef5e6, "new primitive: ->f_mode & FMODE_CREATED") */
+#define FMODE_CREATED 0x100000 /* include/linux/fs.h, since 4.19 */
 #define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define S_IFMT 0170000
 #define S_IFREG 0100000
@@ -50,8 +50,9 @@ static __always_inline u32 ioctl__op(u32 request)
 }
 
 /*
- * The address of the caller's open file; 0: there is none. A global function, like others that take and give numbers: the verifier
- * checks it once, and not once for each path that leads to it. Linux 6.19 gave up on kairos_syscalls_exit() without that (docs/facts.md).
+ * The address of the caller's open file; 0: there is none. A global function, like others that take and give numbers:
+ * the verifier checks it once, and not once for each path that leads to it. Linux 6.19 gave up on kairos_syscalls_exit()
+ * without that (docs/facts.md).
  */
 __noinline u64 file__address(int fd)
 {
@@ -156,7 +157,7 @@ static __always_inline struct change change__new(u32 device, u32 op, u32 probe)
 	};
 }
 
-/* False: nobody asks for what happens on its file system. */
+/* False: its file system is not watched. */
 static __always_inline bool change__is_wanted(const struct change *c)
 {
 	return tracing || c->slot != KAIROS_NO_SLOT;
@@ -316,7 +317,7 @@ static __always_inline bool change__full(const struct change *c, struct kairos_c
 	return false;
 }
 
-/* What recent__describe() has found is what was told last, and the claim on it ends. */
+/* Makes the record just sent the one that repeats refer to, and gives the claim on it back. */
 static __noinline int recent__note(u32 serial, u64 time)
 {
 	u32 last = RECENT_LAST, next = RECENT_NOW;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * How kernels differ, in one place: each difference is found by a type, a field or a function that is there or not, never by
- * a version. Programs call what stands here and know of none.
+ * How kernels differ, in one place: each difference is found by a type, a field or a function that is there or not, never
+ * by a version. Programs call what stands here and know of none.
  *
  * Not here: what a function or tracepoint is called. A program has several hooks in ProbeSet.swift where kernels name it
- * differently (do_filp_open(), since 7.0 do_file_open(); writeback_dirty_folio, before 5.18 writeback_dirty_page).
+ * differently (do_filp_open(), since 7.0 do_file_open(); io_uring_submit_req, in 6.1 io_uring_submit_sqe).
  */
 #ifndef KAIROS_COMPAT_H
 #define KAIROS_COMPAT_H
@@ -57,8 +57,8 @@ static __always_inline u32 mount__id(struct vfsmount *mnt)
 }
 
 /*
- * Not a trusted pointer where that can be had: for each pointer that is loaded through one Linux 6.12's verifier looks for a name
- * among all the kernel's types, up to four times, on every path that comes by.
+ * Not a trusted pointer where that can be had: for each pointer that is loaded through one Linux 6.12's verifier looks
+ * for a name among all the kernel's types, up to four times, on every path that comes by.
  */
 static __always_inline struct task_struct *task__current(void)
 {
@@ -75,8 +75,8 @@ struct dentry___anonymous {
 };
 
 /*
- * Until 6.12 the references of a file are counted in f_count, from 1; then in f_ref, from 0 (90ee6ed776c0, "fs: port files to
- * file_ref").
+ * Until 6.12 the references of a file are counted in f_count, from 1; then in f_ref, from 0 (90ee6ed776c0, "fs: port
+ * files to file_ref").
  */
 struct file___count {
 	struct {
@@ -136,7 +136,8 @@ static __always_inline bool io_madvise__may_be(struct io_kiocb *request, u32 adv
  */
 const volatile u32 at_vfs_create = 2, at_vfs_mkdir = 2, at_vfs_mknod = 2, at_vfs_symlink = 2, at_vfs_link = 3,
 		   at_vfs_unlink = 2, at_vfs_rmdir = 2, at_notify_change = 1, at_vfs_setxattr = 1,
-		   at_vfs_setxattr_call = 1, at_vfs_removexattr = 1, at_vfs_removexattr_call = 1, at_vfs_set_acl = 1, at_vfs_remove_acl = 1, at_vfs_fileattr_set = 1;
+		   at_vfs_setxattr_call = 1, at_vfs_removexattr = 1, at_vfs_removexattr_call = 1,
+		   at_vfs_set_acl = 1, at_vfs_remove_acl = 1, at_vfs_fileattr_set = 1;
 /* Which argument is the `struct iattr *`. */
 const volatile u32 at_notify_change_attr = 2;
 /* Which one is the `struct renamedata *`. */

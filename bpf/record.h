@@ -105,8 +105,8 @@ static __always_inline u8 tree__of(const struct kairos_control *ctl, u32 device,
 }
 
 /*
- * Note if a walk has come by a tree, at `walk`. `is_first`: the walk begins here. In the directory that holds a tree's own name, user space
- * looks at the name.
+ * Note if a walk has come by a tree, at `walk`. `is_first`: the walk begins here. In the directory that holds a tree's own
+ * name, user space looks at the name.
  */
 __noinline int tree__note(u32 which, u32 is_first)
 {

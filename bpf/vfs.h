@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Probe set `vfs`: what the programs in vfs_contents.bpf.c and vfs_names.bpf.c share. They are on functions of the kernel itself, at their ends
- * (fexit), by what they returned. They see
- * inodes and dentries where system calls show strings, whoever comes there: io_uring, aio, the NFS server, 32-bit
+ * Probe set `vfs`: what the programs in vfs_contents.bpf.c and vfs_names.bpf.c share. They are on functions of the kernel
+ * itself, at their ends (fexit), by what they returned. They see inodes and dentries where system calls show strings,
+ * whoever comes there: io_uring, aio, the NFS server, 32-bit
  * programs, overlays. They cost other system calls nothing.
  */
 #ifndef KAIROS_VFS_H

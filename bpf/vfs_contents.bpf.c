@@ -261,8 +261,11 @@ int BPF_PROG(kairos_vfs_fput, struct file *file)
 	struct kairos_control *ctl = control__get();
 	struct event event = EVENT(CLOSE, FPUT);
 	struct seen_key key = {};
+	struct kairos_slot *s;
 	struct inode *inode;
 	struct seen *known;
+	u64 word;
+	u32 slot;
 
 	if (!ctl || !(tracing || READ_ONCE(ctl->commits)) || !(file->f_mode & FMODE_WRITE))
 		return 0;
@@ -272,10 +275,18 @@ int BPF_PROG(kairos_vfs_fput, struct file *file)
 	key.device = inode->i_sb->s_dev;
 	key.inode = inode->i_ino;
 	key.generation = inode->i_generation;
-	if (device__slot(key.device) == KAIROS_NO_SLOT)
+	slot = device__slot(key.device);
+	s = bpf_map_lookup_elem(&slots, &slot);
+	if (!s)
 		return 0;
+	/* As change__mark() has noted it. */
+	if (READ_ONCE(s->flags) & KAIROS_SLOT_WAKE_RECORD)
+		key.name = BPF_CORE_READ(file, f_path.dentry, d_name.hash_len);
 	known = bpf_map_lookup_elem(&seen, &key);
-	if (!known || !(READ_ONCE(known->word) & (KAIROS_OP_CREATE | KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE | KAIROS_OP_STORE)))
+	if (!known)
+		return 0;
+	word = READ_ONCE(known->word);
+	if (SEEN_EPOCH(word) != READ_ONCE(s->epoch) || !(word & (KAIROS_OP_CREATE | KAIROS_OP_WRITE | KAIROS_OP_TRUNCATE | KAIROS_OP_STORE)))
 		return 0;
 	return vfs__file((u64)file, &event);
 }

@@ -199,7 +199,7 @@ static __always_inline int vfs__attributed(u64 *ctx, u32 place)
 	return vfs__ended(ctx, place, &event);
 }
 
-/* What all ways to it have in common, the NFS server's too. */
+/* What calls of programs and the NFS server have in common. */
 SEC("fexit/__vfs_setxattr_locked")
 int kairos_vfs_setxattr(u64 *ctx)
 {
