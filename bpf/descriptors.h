@@ -48,7 +48,7 @@ __noinline int change__file(u64 address, int fd, u32 op, const struct call_args 
 	return change__tell(&c);
 }
 
-/* A change of a file that cannot be told: a path that nobody can read. */
+/* A change of an unknown file: its path cannot be read. */
 __noinline int call__unknown(u32 op, const struct call_args *args)
 {
 	struct kairos_control *ctl = control__get();
@@ -245,8 +245,10 @@ static __noinline int call__close(int fd, const struct call_args *args)
 	if (!seen__first(&skey, mark.epoch, KAIROS_OP_CLOSE))
 		goto forget;
 	sc = scratch__begin(KAIROS_PROBE_SYSCALLS, KAIROS_RECORD_CHANGE, KAIROS_OP_CLOSE, m.now);
-	if (!sc)
+	if (!sc) {
+		__sync_fetch_and_add(&s->lost, 1);
 		goto forget;
+	}
 	scratch__mark(sc, slot, &mark);
 	sc->record.device = w->device;
 	sc->record.inode = w->inode;
