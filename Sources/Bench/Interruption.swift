@@ -5,17 +5,21 @@ import Synchronization
 import SystemPackage
 
 /// Signals that ask a benchmark to end. It stops at its next step and removes what it made, which may take as long as ZFS takes
-/// (the command has ended by then, see `Worker`). A second signal ends the program at once.
+/// (the command has ended by then, see `Worker`). A signal more than two seconds later ends the program at once.
 public final class Interruption: Sendable {
     /// There is one set of handlers in a process.
     public static let shared = Interruption()
 
     private struct State {
         var first: CInt = 0
+        var firstAt = ContinuousClock.now
         var isWatched = false
     }
 
     private static let signals = [SIGINT, SIGTERM, SIGHUP]
+    /// Signals so close together are one that was sent to the command and its worker, as killall(1) and systemd do.
+    private static let sameSignal = Duration.seconds(2)
+
     private let state = Mutex(State())
 
     /// Whether a signal came since `begin()`.
@@ -59,11 +63,12 @@ public final class Interruption: Sendable {
             guard poll(&waiting, 1, -1) > 0 else { continue }
             let number = kairos_signals_next(caught)
             guard number != 0 else { continue }
-            let isFirst = state.withLock { state in
-                defer { if state.first == 0 { state.first = number } }
-                return state.first == 0
+            let isAnother = state.withLock { state in
+                guard state.first == 0 else { return ContinuousClock.now - state.firstAt > Self.sameSignal }
+                (state.first, state.firstAt) = (number, .now)
+                return false
             }
-            guard isFirst else {
+            if isAnother {
                 Self.say("stopped before clean-up ended")
                 _exit(128 + number)
             }

@@ -11,13 +11,13 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What tells the worker that the one who waits for it has died. */
+/* The kernel sends this to the worker when its parent dies. */
 #define WAITER_DIED SIGUSR1
 
-/* Shared by both: the waiter has passed a signal on, and leaves. */
-static volatile sig_atomic_t *is_left;
+/* Shared by both: a signal was passed on to the worker. */
+static volatile sig_atomic_t *is_passed_on;
 
-/* Nobody reads what it says any more, and a pipe from it must not stay open. Without a signal before, it is to end too. */
+/* The parent is gone, so stdout and stderr go to /dev/null: a pipe must not stay open. If it passed no signal on, stop now. */
 static void waiter_died(int number)
 {
 	int saved = errno, null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -28,7 +28,7 @@ static void waiter_died(int number)
 		dup2(null, STDERR_FILENO);
 		close(null);
 	}
-	if (!*is_left)
+	if (!*is_passed_on)
 		kill(getpid(), SIGTERM);
 	errno = saved;
 }
@@ -51,11 +51,15 @@ static int64_t now_ms(void)
 static void work(pid_t waiter, const sigset_t *before)
 {
 	struct sigaction action = {.sa_handler = waiter_died, .sa_flags = SA_RESTART};
+	sigset_t death;
 
 	setsid();
 	sigaction(WAITER_DIED, &action, NULL);
 	prctl(PR_SET_PDEATHSIG, WAITER_DIED);
 	sigprocmask(SIG_SETMASK, before, NULL);
+	sigemptyset(&death);
+	sigaddset(&death, WAITER_DIED);
+	sigprocmask(SIG_UNBLOCK, &death, NULL);
 	/* It may have died before that was set. */
 	if (getppid() != waiter)
 		raise(WAITER_DIED);
@@ -72,10 +76,8 @@ static struct kairos_worker_end await(pid_t worker, const sigset_t *caught, int 
 		struct timespec limit;
 		int number, status;
 
-		if (first && left <= 0) {
-			*is_left = 1;
+		if (first && left <= 0)
 			return (struct kairos_worker_end){.running = worker, .status = 128 + first};
-		}
 		limit = (struct timespec){.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000};
 		number = sigtimedwait(caught, NULL, first ? &limit : NULL);
 		if (number == SIGCHLD) {
@@ -87,6 +89,7 @@ static struct kairos_worker_end await(pid_t worker, const sigset_t *caught, int 
 		}
 		if (number < 0)
 			continue;
+		*is_passed_on = 1;
 		kill(worker, number);
 		if (!first) {
 			first = number;
@@ -102,15 +105,15 @@ int kairos_worker_start(int patience_ms, struct kairos_worker_end *end)
 	sigset_t caught, before;
 	size_t i;
 
-	is_left = mmap(NULL, sizeof(*is_left), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (is_left == MAP_FAILED)
+	is_passed_on = mmap(NULL, sizeof(*is_passed_on), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (is_passed_on == MAP_FAILED)
 		return -1;
 	sigemptyset(&caught);
 	sigaddset(&caught, SIGCHLD);
 	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		if (!is_ignored(signals[i]))
 			sigaddset(&caught, signals[i]);
-	/* An ignored one would not be told, and the kernel would reap the worker. */
+	/* With SIGCHLD ignored the kernel reaps the worker and sends no signal. */
 	signal(SIGCHLD, SIG_DFL);
 	sigprocmask(SIG_BLOCK, &caught, &before);
 	worker = fork();

@@ -24,7 +24,8 @@ enum Worker {
         }
         if end.running != 0 {
             Output.message(
-                "stopped; process \(end.running) still removes what was made. What it leaves, the next run removes")
+                "stopped; process \(end.running) is still cleaning up ('kill \(end.running)' ends it). "
+                    + "The next run removes anything left")
         }
         exit(end.status)
     }

@@ -162,7 +162,7 @@ extension IntegrationTests {
             try bench.signal(signal)
             let status = try await bench.exit()
             #expect(status == .exited(128 + signal.rawValue), "\(bench.transcript)")
-            #expect(access(directory, F_OK) != 0 || bench.messages.contains("still removes"), "\(bench.transcript)")
+            #expect(access(directory, F_OK) != 0 || bench.messages.contains("still cleaning up"), "\(bench.transcript)")
             #expect(await wait(for: KairosProcess.patience) { access(directory, F_OK) != 0 })
         }
 
@@ -182,7 +182,7 @@ extension IntegrationTests {
             try bench.signal(.interrupt)
             let status = try await bench.exit()
             #expect(status == .exited(128 + SIGINT), "\(bench.transcript)")
-            #expect(bench.messages.contains("process \(pid) still removes what was made"), "\(bench.transcript)")
+            #expect(bench.messages.contains("process \(pid) is still cleaning up"), "\(bench.transcript)")
             #expect(access(directory, F_OK) == 0)
             return directory
         }

@@ -36,15 +36,15 @@ int kairos_signals_catch(const int *signals, size_t count);
 /* The next signal that was caught, or 0 when none waits. */
 int kairos_signals_next(int fd);
 
-/* How the one who waited for a worker goes on. */
+/* What the parent of a worker does after its wait. */
 struct kairos_worker_end {
 	pid_t running; /* 0: the worker has ended; else it is this process, and still cleans up */
 	int status;    /* to exit with */
 };
 /*
  * The caller goes on in a child, the worker, which has a session of its own, so that it can clean up for longer than the
- * command lasts. The parent waits, and passes SIGINT, SIGTERM and SIGHUP on; `patience_ms` after the first of them it is
- * told to leave. When it is gone, the worker's stdout and stderr lead nowhere. If it dies, the worker gets SIGTERM.
+ * command lasts. The parent waits, and passes SIGINT, SIGTERM and SIGHUP on; `patience_ms` after the first of them it
+ * stops waiting and exits. When it is gone, the worker's stdout and stderr lead nowhere. If it dies, the worker gets SIGTERM.
  *
  * Call it while there is one thread. Returns 0 in the worker, 1 in the parent with `end` set.
  */
@@ -113,6 +113,7 @@ int kairos_anonymous_file(const char *name);
 int kairos_fallocate(int fd, off_t length);
 /* fsetxattr(2) to one byte. */
 int kairos_set_attribute(int fd, const char *name);
+int kairos_remove_attribute(int fd, const char *name);
 /* sendfile(2) from the start of `from`. */
 ssize_t kairos_sendfile(int to, int from, size_t count);
 /* A pipe that no child inherits: the reading end first. */
