@@ -119,24 +119,28 @@ int kairos_zfs_dirty_by(struct pt_regs *ctx)
 	return slot__dirty(s, txg, is_upkeep);
 }
 
+/* The slot of a dataset and the group of a transaction; NULL where either is not known. */
+static __always_inline struct kairos_slot *slot__with_txg_by(const void *ds, const void *tx, u64 *txg)
+{
+	struct kairos_layout *l = layout__known();
+	struct kairos_slot *s = ds && l ? dataset__slot_by(l, ds) : NULL;
+
+	if (!s)
+		return NULL;
+	*txg = tx__txg_by(l, tx);
+	return *txg ? s : NULL;
+}
+
 SEC("kprobe/dsl_dataset_snapshot_sync_impl")
 int kairos_zfs_snapshot_by(struct pt_regs *ctx)
 {
-	void *ds = (void *)ARGUMENT_1(ctx);
 	const char *name = (const char *)ARGUMENT_2(ctx);
-	void *tx = (void *)ARGUMENT_3(ctx);
-	struct kairos_layout *l = layout__known();
 	struct kairos_slot *s;
-	u64 txg;
+	u64 txg = 0;
 
 	zfs__fired(KAIROS_PROBE_ZFS_SNAPSHOT);
-	if (!ds || !l)
-		return 0;
-	s = dataset__slot_by(l, ds);
-	if (!s)
-		return 0;
-	txg = tx__txg_by(l, tx);
-	if (txg)
+	s = slot__with_txg_by((void *)ARGUMENT_1(ctx), (void *)ARGUMENT_3(ctx), &txg);
+	if (s)
 		raise(name__is_ours(name) ? &s->captured_txg : &s->foreign_txg, txg);
 	return 0;
 }
@@ -144,19 +148,10 @@ int kairos_zfs_snapshot_by(struct pt_regs *ctx)
 SEC("kprobe/dsl_dataset_clone_swap_sync_impl")
 int kairos_zfs_swap_by(struct pt_regs *ctx)
 {
-	void *ds = (void *)ARGUMENT_2(ctx);
-	void *tx = (void *)ARGUMENT_3(ctx);
-	struct kairos_layout *l = layout__known();
-	struct kairos_slot *s;
-	u64 txg;
+	u64 txg = 0;
+	struct kairos_slot *s = slot__with_txg_by((void *)ARGUMENT_2(ctx), (void *)ARGUMENT_3(ctx), &txg);
 
-	if (!ds || !l)
-		return 0;
-	s = dataset__slot_by(l, ds);
-	if (!s)
-		return 0;
-	txg = tx__txg_by(l, tx);
-	if (txg)
+	if (s)
 		raise(&s->captured_txg, txg);
 	return 0;
 }

@@ -187,11 +187,9 @@ enum outcome act_ftruncate(struct worker *worker)
 enum outcome act_open_truncate(struct worker *worker)
 {
 	char path[64], whole[PATH_MAX];
-	struct stat status;
 	int file;
 
-	if (!worker_pick(worker, FILES, path) ||
-	    stat(worker_absolute(worker, worker->dataset, path, whole), &status) || !status.st_size)
+	if (!worker_pick_filled(worker, path, whole))
 		return SKIPPED;
 	file = worker_open(worker, path, O_WRONLY | O_TRUNC);
 	if (file < 0)

@@ -389,11 +389,9 @@ enum outcome act_uring_truncate(struct worker *worker)
 {
 	struct io_uring_sqe wanted = {.opcode = IORING_OP_OPENAT, .fd = AT_FDCWD, .open_flags = O_WRONLY | O_TRUNC};
 	char path[64], whole[PATH_MAX];
-	struct stat status;
 	long result;
 
-	if (!worker_pick(worker, FILES, path) ||
-	    stat(worker_absolute(worker, worker->dataset, path, whole), &status) || !status.st_size)
+	if (!worker_pick_filled(worker, path, whole))
 		return SKIPPED;
 	wanted.addr = (uintptr_t)whole;
 	result = ring_do(worker, &worker->rings[0], &wanted);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "operations.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -79,6 +80,14 @@ bool worker_pick(struct worker *worker, unsigned types, char path[64])
 		}
 	}
 	return false;
+}
+
+bool worker_pick_filled(struct worker *worker, char path[64], char whole[PATH_MAX])
+{
+	struct stat status;
+
+	return worker_pick(worker, FILES, path) &&
+	       !stat(worker_absolute(worker, worker->dataset, path, whole), &status) && status.st_size;
 }
 
 bool worker_pick_free(struct worker *worker, char path[64])

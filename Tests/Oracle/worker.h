@@ -66,6 +66,8 @@ static inline unsigned random_below(struct worker *worker, unsigned n)
 void worker_note(struct worker *worker, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Something of one of these types in the worker's dataset: its path from the root there. */
 bool worker_pick(struct worker *worker, unsigned types, char path[64]);
+/* A file that holds something, and its path from the root. */
+bool worker_pick_filled(struct worker *worker, char path[64], char whole[PATH_MAX]);
 /* A name that nothing has. */
 bool worker_pick_free(struct worker *worker, char path[64]);
 const char *worker_absolute(struct worker *worker, int dataset, const char *path, char buffer[PATH_MAX]);
