@@ -23,7 +23,7 @@ public struct BPFError: Error, Sendable, CustomStringConvertible {
     }
 
     /// The error number in words. The kernel's ENOTSUPP is not one of user space's.
-    public var reason: String { errno.rawValue == 524 ? "this kernel does not support it" : "\(errno)" }
+    public var reason: String { errno.rawValue == 524 ? "not supported" : "\(errno)" }
 
     /// The program that libbpf gave up at: its last message on a program names it. Nil where none does.
     public var program: String? {

@@ -272,6 +272,11 @@ int kairos_set_attribute(int fd, const char *name)
 	return fsetxattr(fd, name, "k", 1, 0);
 }
 
+int kairos_remove_attribute(int fd, const char *name)
+{
+	return fremovexattr(fd, name);
+}
+
 ssize_t kairos_sendfile(int to, int from, size_t count)
 {
 	off_t start = 0;

@@ -114,7 +114,7 @@ enum Doctor {
 
     static func permissions() -> [Finding] {
         guard let obstacle = KernelSupport.obstacleOfProcess else {
-            return [Finding(status: .ok, subject: "permissions", detail: "root, with CAP_BPF and CAP_PERFMON")]
+            return [Finding(status: .ok, subject: "permissions", detail: "root, with the capabilities that eBPF programs need")]
         }
         return [
             Finding(

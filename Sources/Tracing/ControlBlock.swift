@@ -57,6 +57,12 @@ struct ControlBlock: ~Copyable, Sendable {
     /// Whether the program has run.
     func fired(_ probe: kairos_probe) -> Bool { memory.load64(at: offset(\.fired)) & 1 << UInt64(probe.rawValue) != 0 }
 
+    /// Calibration: whether it runs again is to be seen.
+    func forget(_ probe: kairos_probe) {
+        let fired = memory.load64(at: offset(\.fired))
+        memory.store64(fired & ~(1 << UInt64(probe.rawValue)), at: offset(\.fired))
+    }
+
     /// The filter before `trace_trees`. Never less than what is in there.
     var trees: UInt64 {
         get { memory.load64(at: offset(\.trees)) }

@@ -48,11 +48,14 @@ public enum KernelSupport {
         case user(UInt32)
         /// Their names: `CAP_PERFMON`.
         case capabilities([String])
+        /// The process is root in a user namespace of its own alone.
+        case userNamespace
 
         public var description: String {
             switch self {
             case .lockdown: "the kernel is in lockdown (confidentiality): eBPF programs may not read its memory"
-            case .user(let user): "eBPF programs take root, and this is user \(user)"
+            case .user(let user): "loading eBPF programs requires root, and this runs as user \(user)"
+            case .userNamespace: "this process is root in a user namespace alone, as in an unprivileged container"
             case .capabilities(let names): "this process lacks \(names.joined(separator: " and "))"
             }
         }
@@ -61,7 +64,8 @@ public enum KernelSupport {
         public var remedy: String {
             switch self {
             case .lockdown: "boot without lockdown=confidentiality; lockdown=integrity is fine"
-            case .user: "run it as root, with sudo say"
+            case .user: "run it as root, for example with sudo"
+            case .userNamespace: "run Kairos on the host"
             case .capabilities(let names):
                 "in a container? run Kairos on the host, or give the container \(names.joined(separator: " and "))"
             }
@@ -74,6 +78,8 @@ public enum KernelSupport {
     /// What the process itself lacks. CAP_SYS_ADMIN covers the others, which Linux 5.8 took out of it.
     public static var obstacleOfProcess: Obstacle? {
         guard geteuid() == 0 else { return .user(geteuid()) }
+        let map = firstLine("/proc/self/uid_map")?.split(whereSeparator: \.isWhitespace)
+        if let map, map != ["0", "0", "4294967295"] { return .userNamespace }
         guard let held = capabilities, held & 1 << 21 == 0 else { return nil }
         let missing = [(38, "CAP_PERFMON"), (39, "CAP_BPF")].filter { held & 1 << UInt64($0.0) == 0 }.map(\.1)
         return missing.isEmpty ? nil : .capabilities(missing)

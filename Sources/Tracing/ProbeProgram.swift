@@ -95,10 +95,12 @@ public struct LeftOutProgram: Sendable, CustomStringConvertible {
     public let blindSpot: String
     /// Another set sees that.
     let prefersOtherSet: Bool
+    /// Another program sees the rest of what this one would.
+    let hasStandIn: Bool
 
     /// Whether a user is to know: something is missed that this set sees on other kernels.
     public var isWorthAWarning: Bool {
-        guard !blindSpot.isEmpty else { return false }
+        guard !blindSpot.isEmpty, !hasStandIn else { return false }
         return switch reason {
         case .refused, .silent: true
         case .noHook, .noEnd: prefersOtherSet

@@ -249,7 +249,9 @@ extension ProbeSet {
         ProbeProgram("kairos_vfs_fput", .function("__fput"), blindSpot: "closes (for --commit-quiet)"),
         ProbeProgram("kairos_vfs_fsync", .function("vfs_fsync_range"), blindSpot: "fsync (for --commit-quiet)"),
         ProbeProgram(
-            "kairos_vfs_fsync_call", .function("do_fsync"), blindSpot: "", isNeededWithoutHook: false,
+            "kairos_vfs_fsync_call", .function("do_fsync"),
+            blindSpot: "fsync by msync(2), io_uring, aio and the NFS server (for --commit-quiet)",
+            isNeededWithoutHook: false,
             standsInFor: "kairos_vfs_fsync"),
     ]
 

@@ -210,7 +210,7 @@ public final class Probes {
                 return object
             } catch {
                 // In lockdown the verifier does not know the helpers that read memory: it seems to be the program's fault.
-                if let obstacle = KernelSupport.obstacle, obstacle == .lockdown || !error.isOfProgram {
+                if let obstacle = KernelSupport.obstacle, obstacle == .lockdown || error.errno == .notPermitted {
                     throw .forbidden(obstacle, log: error.log)
                 }
                 try choice.refuse(error.program, error)

@@ -20,7 +20,8 @@ struct ProgramChoice {
     let set: ProbeSet
     private let all: [ProbeProgram]
     private(set) var wanted: [Wanted] = []
-    private(set) var leftOut: [LeftOutProgram] = []
+    /// Those that are not in use, in the order in which that was found.
+    private var gone: [(program: ProbeProgram, reason: LeftOutProgram.Reason)] = []
     private var refusals = 0
 
     /// - Parameter hook: the hook of the program that this kernel has, nil if it has none.
@@ -30,19 +31,14 @@ struct ProgramChoice {
         self.set = set
         all = programs
         var missing: [String] = []
-        var absent: [ProbeProgram] = []
         for program in programs {
             if let found = hook(program) {
                 wanted.append(Wanted(program: program, hook: found))
             } else if program.absence == .refusesSet {
                 missing.append(program.hookNames)
             } else {
-                absent.append(program)
+                gone.append((program, .noHook(program.hookNames)))
             }
-        }
-        for program in absent {
-            leaveOut(
-                program, .noHook(program.hookNames), blindSpot: program.isNeededWithoutHook ? program.blindSpot : "")
         }
         guard missing.isEmpty else { throw .hooksMissing(set, missing) }
         dropBeginnings()
@@ -56,7 +52,7 @@ struct ProgramChoice {
     }
 
     /// Those to attach in the place of programs that are left out.
-    var standInsForAbsent: [String] { standIns(for: leftOut.map(\.program)) }
+    var standInsForAbsent: [String] { standIns(for: gone.map(\.program.name)) }
 
     /// Those to attach too, where a test call did not reach these programs.
     func standIns(for silent: [String]) -> [String] {
@@ -69,7 +65,7 @@ struct ProgramChoice {
         guard programs.allSatisfy({ $0 != nil && $0?.absence != .refusesSet }) else {
             throw .silent(set, programs: names)
         }
-        for case let program? in programs { leaveOut(program, .silent, blindSpot: program.blindSpot) }
+        gone += programs.compactMap { $0 }.map { ($0, .silent) }
     }
 
     func wants(_ name: String) -> Bool { wanted.contains { $0.program.name == name } }
@@ -81,8 +77,7 @@ struct ProgramChoice {
             wanted[index].program.absence != .refusesSet, refusals < Self.patience
         else { throw .kernel(set, error) }
         refusals += 1
-        let program = wanted.remove(at: index).program
-        leaveOut(program, .refused(error), blindSpot: program.blindSpot)
+        gone.append((wanted.remove(at: index).program, .refused(error)))
         dropBeginnings()
     }
 
@@ -91,33 +86,41 @@ struct ProgramChoice {
         for item in wanted {
             guard let end = item.program.end, !names.contains(end) else { continue }
             wanted.removeAll { $0.program.name == item.program.name }
-            leaveOut(item.program, .noEnd(end), blindSpot: "")
+            gone.append((item.program, .noEnd(end)))
         }
     }
 
-    /// What is not seen without the program, and whether another one stands in for it.
-    private func missed(
-        without program: ProbeProgram, _ reason: LeftOutProgram.Reason, _ blindSpot: String
-    ) -> (String, standsIn: Bool) {
-        if let original = program.standsInFor {
-            // Nobody misses one that is not needed.
-            return (all.first { $0.name == original && !wants(original) }?.blindSpot ?? "", false)
-        }
-        // Where a test call reaches neither, the other one is of no use.
-        if case .silent = reason { return (blindSpot, false) }
-        let standIn = wanted.first { $0.program.standsInFor == program.name }?.program
-        return (standIn?.blindSpot ?? blindSpot, standIn != nil)
-    }
+    /// Those that are not in use, and what is missed without each: nothing where another one stands in for it all.
+    var leftOut: [LeftOutProgram] { gone.map { leftOut($0.program, $0.reason) } }
 
-    private mutating func leaveOut(_ program: ProbeProgram, _ reason: LeftOutProgram.Reason, blindSpot: String) {
-        let (blindSpot, standsIn) = missed(without: program, reason, blindSpot)
+    private func leftOut(_ program: ProbeProgram, _ reason: LeftOutProgram.Reason) -> LeftOutProgram {
+        var standIn: ProbeProgram?
+        var blindSpot = program.blindSpot
+        switch reason {
+        case .noEnd: blindSpot = ""
+        case .noHook where !program.isNeededWithoutHook: blindSpot = ""
+        // A test call reaches neither: the other one is of no use.
+        case .silent: break
+        case .noHook, .refused:
+            standIn = wanted.first { $0.program.standsInFor == program.name }?.program
+            if let standIn { blindSpot = standIn.blindSpot }
+        }
+        // What is missed without a stand-in is said of the program that it stands in for, unless only a test call shows it.
+        if program.standsInFor != nil {
+            blindSpot = if case .silent = reason { original(of: program)?.blindSpot ?? "" } else { "" }
+        }
         let isDetail = set == .zfs && program.name.hasPrefix("kairos_vfs_") && !blindSpot.isEmpty
-        leftOut.append(
-            LeftOutProgram(
-                program: program.name, reason: reason,
-                // OpenZFS itself says which dataset changed.
-                blindSpot: isDetail ? "which file and which process, of \(blindSpot)" : blindSpot,
-                prefersOtherSet: program.absence == .prefersOtherSet && !isDetail && !standsIn))
+        return LeftOutProgram(
+            program: program.name, reason: reason,
+            // OpenZFS itself says which dataset changed.
+            blindSpot: isDetail ? "which file and which process, of \(blindSpot)" : blindSpot,
+            prefersOtherSet: (original(of: program) ?? program).absence == .prefersOtherSet && !isDetail
+                && !blindSpot.isEmpty && standIn == nil,
+            hasStandIn: standIn != nil)
+    }
+
+    private func original(of program: ProbeProgram) -> ProbeProgram? {
+        program.standsInFor.flatMap { name in all.first { $0.name == name } }
     }
 }
 

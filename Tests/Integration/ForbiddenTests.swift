@@ -11,6 +11,8 @@ struct ForbiddenTests {
         "/usr/bin/unshare", "-m", "/bin/sh", "-c", "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"", "sh",
     ]
 
+    private static let namespace = ["/usr/bin/unshare", "--user", "--map-root-user"]
+
     private static func without(_ capabilities: String) -> [String] {
         ["/usr/bin/setpriv", "--bounding-set", capabilities, "--inh-caps", capabilities]
     }
@@ -29,6 +31,10 @@ struct ForbiddenTests {
             without("-perfmon,-bpf,-sys_admin"),
             "this process lacks CAP_PERFMON and CAP_BPF; in a container? run Kairos on the host, "
                 + "or give the container CAP_PERFMON and CAP_BPF"
+        ),
+        (
+            namespace,
+            "this process is root in a user namespace alone, as in an unprivileged container; run Kairos on the host"
         ),
     ]
 

@@ -58,8 +58,10 @@ struct ProgramChoiceTests {
             #expect(choice.wanted.map(\.program.name) == set.programs.map(\.name).filter { !gone.contains($0) })
             let standIn = set.programs.first { $0.standsInFor == program.name }
             let missed = program.standsInFor != nil ? "" : standIn?.blindSpot ?? program.blindSpot
-            #expect(choice.leftOut[0].isWorthAWarning == !missed.isEmpty)
-            #expect(choice.leftOut[0].blindSpot.hasSuffix(missed))
+            #expect(
+                choice.leftOut[0].blindSpot.hasSuffix(missed) && choice.leftOut[0].blindSpot.isEmpty == missed.isEmpty)
+            #expect(choice.leftOut[0].isWorthAWarning == (!missed.isEmpty && standIn == nil))
+            #expect(choice.leftOut[0].hasStandIn == (standIn != nil))
             #expect(choice.standInsForAbsent == [standIn?.name].compactMap { $0 })
         }
     }
@@ -72,7 +74,10 @@ struct ProgramChoiceTests {
             var choice = try Self.choice(.vfs)
             for name in order { try choice.refuse(name, Self.refusal(name)) }
             #expect(choice.standInsForAbsent == [])
-            #expect(choice.leftOut.map(\.blindSpot).contains("extended attributes that are set"))
+            let original = try #require(choice.leftOut.first { $0.program == "kairos_vfs_setxattr" })
+            #expect(original.blindSpot == "extended attributes that are set")
+            #expect(original.prefersOtherSet && original.isWorthAWarning && !original.hasStandIn)
+            #expect(choice.leftOut.filter { !$0.blindSpot.isEmpty }.count == 1)
         }
     }
 
