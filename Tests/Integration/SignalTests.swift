@@ -201,6 +201,47 @@ extension IntegrationTests {
             #expect(await wait(for: KairosProcess.patience) { access(directory, F_OK) != 0 })
         }
 
+        @Test("one signal that reaches a benchmark's both processes does not end its clean-up")
+        func benchBoth() async throws {
+            let parent = try Fixture.current().pool.directory
+            let arguments = ["bench", "recovery", "--directory", parent, "--changes", "400000", "--rounds", "1000"]
+            try await KairosProcess.run(arguments) { try await stopBoth(of: $0, in: parent) }
+        }
+
+        private func stopBoth(of bench: KairosProcess, in parent: String) async throws {
+            let (pid, directory) = try await worker(of: bench, in: parent)
+            kill(pid, SIGTERM)
+            try bench.signal(.terminate)
+            let status = try await bench.exit()
+            #expect(status == .exited(128 + SIGTERM), "\(bench.transcript)")
+            #expect(!bench.messages.contains("stopped before clean-up ended"), "\(bench.transcript)")
+            #expect(await wait(for: KairosProcess.patience) { access(directory, F_OK) != 0 })
+        }
+
+        @Test("a benchmark cleans up though the process that has passed a signal on is killed")
+        func benchKilledLater() async throws {
+            let parent = try Fixture.current().pool.directory
+            let arguments = ["bench", "recovery", "--directory", parent, "--changes", "400000", "--rounds", "1000"]
+            try await KairosProcess.run(arguments) { try await killAfterSignal($0, in: parent) }
+        }
+
+        private func killAfterSignal(_ bench: KairosProcess, in parent: String) async throws {
+            let (pid, directory) = try await worker(of: bench, in: parent)
+            kill(pid, SIGSTOP)
+            defer { kill(pid, SIGCONT) }
+            try bench.signal(.interrupt)
+            let isPassedOn = await wait(for: KairosProcess.patience) {
+                let status = (try? contents(of: "/proc/\(pid)/status")).map { String(decoding: $0, as: UTF8.self) }
+                let pending = status?.split(separator: "\n").first { $0.hasPrefix("ShdPnd:") }
+                return pending?.last == "2"
+            }
+            #expect(isPassedOn, "\(bench.transcript)")
+            try bench.signal(.kill)
+            _ = try await bench.exit()
+            kill(pid, SIGCONT)
+            #expect(await wait(for: KairosProcess.patience) { access(directory, F_OK) != 0 })
+        }
+
         @Test("a zfs destroy that does not answer is not waited for by prune")
         func prune() async throws {
             try await dataset("pruned") { fixture, _ in
