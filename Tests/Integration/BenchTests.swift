@@ -159,9 +159,10 @@ extension IntegrationTests {
             var (bench, daemon) = (pid_t(0), pid_t(0))
             try await KairosProcess.run(arguments + ["--length", "2h"]) { kairos in
                 let isThere = await wait(for: KairosProcess.patience) {
-                    guard let pid = kairos.pid, let child = Self.children(of: pid, named: "run").first else {
-                        return false
-                    }
+                    // The process that waits, the one that works, and what that one started.
+                    guard let waiter = kairos.pid, let pid = Self.children(of: waiter, named: "bench").first,
+                        let child = Self.children(of: pid, named: "run").first
+                    else { return false }
                     (bench, daemon) = (pid, child)
                     return true
                 }
