@@ -114,7 +114,10 @@ enum Doctor {
 
     static func permissions() -> [Finding] {
         guard let obstacle = KernelSupport.obstacleOfProcess else {
-            return [Finding(status: .ok, subject: "permissions", detail: "root, with the capabilities that eBPF programs need")]
+            return [
+                Finding(
+                    status: .ok, subject: "permissions", detail: "root, with the capabilities that eBPF programs need")
+            ]
         }
         return [
             Finding(
