@@ -17,7 +17,7 @@ enum ProgramFault: CaseIterable {
 /// A kernel that some program does not suit costs what that program sees, and not more.
 @Suite("Without one of its programs a set", .serialized)
 struct BrokenProgramTests {
-    /// A change of a file, as the programs told of it.
+    /// A change of a file, as the programs reported it.
     private struct Sight: Hashable {
         var operation: UInt32
         var probe: Probe
@@ -98,7 +98,7 @@ struct BrokenProgramTests {
         if program.end == nil || !program.blindSpot.isEmpty {
             #expect(left == expected, "\(name), \(fault): \(probes.leftOut)")
         } else {
-            // What it begins is told in its parts too.
+            // What it begins is reported in its parts too.
             #expect(Set(left).isSuperset(of: expected))
         }
         // What no other program of the set has seen is told; without a stand-in that is needed, of the one it stands in for.
